@@ -1,0 +1,212 @@
+"""Named data: where it is, which split, which range, which hash.
+
+Large data lives outside the project, in the folder that VITRINE_DATA names; a
+page never needs it. What is bundled (`digits`, `photographs`) comes with
+scikit-learn and scikit-image, and `drawn` shapes come from code.
+"""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SPLITS = ("train", "test")
+
+
+class MissingSource(FileNotFoundError):
+    """A named source is not on this machine; the message says how to get it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set lies below VITRINE_DATA, and what it must be to count as that data set.
+
+    files   relative path below `folder` -> sha256 of the compressed original
+    classes the names of the labels 0, 1, 2 …
+    """
+
+    name: str
+    folder: str
+    title: str
+    licence: str
+    origin: str
+    classes: tuple[str, ...]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled pictures in memory.
+
+    images  (N, C, H, W) float32 in [0, 1]
+    labels  (N,) int64, indices into `classes`
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            name="mnist",
+            folder="mnist/MNIST/raw",
+            title="MNIST handwritten digits",
+            licence="CC BY-SA 3.0",
+            origin="LeCun, Cortes and Burges 1998",
+            classes=tuple("0123456789"),
+            files={
+                "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            },
+        ),
+        Source(
+            name="fashion_mnist",
+            folder="fashion_mnist/FashionMNIST/raw",
+            title="Fashion-MNIST",
+            licence="MIT",
+            origin="Xiao, Rasul and Vollgraf 2017, Zalando Research",
+            classes=(
+                "T-shirt", "trousers", "pullover", "dress", "coat",
+                "sandal", "shirt", "sneaker", "bag", "ankle boot",
+            ),
+            files={
+                "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            },
+        ),
+    )
+}  # fmt: skip
+
+
+def root() -> Path | None:
+    """The folder that VITRINE_DATA names, or None if the variable is unset."""
+    value = os.environ.get("VITRINE_DATA", "").strip()
+    return Path(value).expanduser() if value else None
+
+
+def available(name: str) -> bool:
+    """Are all files of this source below VITRINE_DATA? Looks, does not download."""
+    source = SOURCES[name]
+    folder = root()
+    return folder is not None and all((folder / source.folder / file).is_file() for file in source.files)
+
+
+def load(name: str, split: str) -> Examples:
+    """Read one split of a named source.
+
+    name    a key of SOURCES
+    split   "train" or "test", as the authors cut it
+    returns Examples with (N, 1, 28, 28) images
+    raises  MissingSource if VITRINE_DATA is unset, or the files are neither there nor to be
+            had from the network; ValueError for an unknown name or split, or a file whose
+            hash is not the source's
+    """
+    if name not in SOURCES or split not in SPLITS:
+        raise ValueError(f"expected one of {sorted(SOURCES)} and one of {SPLITS}, got {name!r}, {split!r}")
+    source = SOURCES[name]
+    dataset = _torchvision_dataset(source, train=split == "train")
+    return Examples(dataset.data[:, None].float() / 255, dataset.targets.long(), source.classes)
+
+
+def _torchvision_dataset(source: Source, *, train: bool):
+    """Let torchvision's class read the files, unpacked into a cache beside nothing of the user's."""
+    from core.vision import torchvision
+
+    folder = root()
+    if folder is None:
+        raise MissingSource(
+            f"{source.title} is not here: the variable VITRINE_DATA is not set. Set it to a folder; "
+            f"the files belong into its {source.folder}, and are downloaded once if there is a network."
+        )
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vitrine"
+    dataset_class = {"mnist": torchvision.datasets.MNIST, "fashion_mnist": torchvision.datasets.FashionMNIST}[source.name]
+    raw = cache / dataset_class.__name__ / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for file, sha256 in source.files.items():
+        given = folder / source.folder / file
+        if given.is_file() and not (raw / file).is_file():
+            if hashlib.sha256(given.read_bytes()).hexdigest() != sha256:
+                raise ValueError(f"{given} is not the original: its sha256 differs from {sha256}")
+            shutil.copyfile(given, raw / file)
+    try:
+        return dataset_class(cache, train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        raise MissingSource(
+            f"{source.title} is neither in {folder / source.folder} (the variable VITRINE_DATA is {folder}) "
+            f"nor could it be downloaded ({error}). Copy its four .gz files into that folder."
+        ) from error
+
+
+def digits() -> Examples:
+    """scikit-learn's 1,797 handwritten digits of 8x8 pixels, enlarged to 28x28 as MNIST frames them.
+
+    returns Examples with (1797, 1, 28, 28) images; bundled, so tests can train on real writing
+    source  Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits, CC BY 4.0
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    small = torch.from_numpy(bunch.images).float()[:, None] / 16
+    body = torch.nn.functional.interpolate(small, size=(20, 20), mode="bilinear", align_corners=False)
+    images = torch.nn.functional.pad(body, (4, 4, 4, 4))
+    return Examples(images, torch.from_numpy(bunch.target).long(), tuple("0123456789"))
+
+
+def photographs() -> dict[str, Tensor]:
+    """The colour photographs that come inside scikit-image, by name.
+
+    returns name -> (3, H, W) float32 in [0, 1]
+    source  scikit-image's data folder: NASA (astronaut, public domain), Rachel Michetti
+            (coffee, CC0), Stefan van der Walt (chelsea, CC0)
+    """
+    from skimage import data as bundled
+
+    pictures = {name: getattr(bundled, name)() for name in ("astronaut", "chelsea", "coffee")}
+    return {name: torch.from_numpy(picture).permute(2, 0, 1).float() / 255 for name, picture in pictures.items()}
+
+
+def drawn(shape: str, size: int = 28) -> Tensor:
+    """A shape or digit drawn by code, bright on dark, stroke and margins as in MNIST.
+
+    shape   "scribble", "cross", "ring", or a single character, set in Pillow's own font
+    size    side in pixels
+    returns (1, size, size) float32 in [0, 1]
+    raises  ValueError for anything else
+    """
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    scale = 8  # drawn large and shrunk, so that strokes have soft edges like a pen's
+    side = size * scale
+    canvas = Image.new("L", (side, side))
+    pen = ImageDraw.Draw(canvas)
+    width = side // 11
+    if shape == "scribble":
+        t = torch.linspace(0, 1, 400)
+        x = side * (0.5 + 0.3 * torch.sin(14 * t) * (1 - 0.3 * t))
+        y = side * (0.2 + 0.6 * t + 0.12 * torch.cos(23 * t))
+        pen.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=255, width=width, joint="curve")
+    elif shape == "cross":
+        low, high = side // 4, side - side // 4
+        pen.line([(low, low), (high, high)], fill=255, width=width)
+        pen.line([(low, high), (high, low)], fill=255, width=width)
+    elif shape == "ring":
+        pen.ellipse([side // 4, side // 4, side - side // 4, side - side // 4], outline=255, width=width)
+    elif len(shape) == 1:
+        font = ImageFont.load_default(size=side * 0.8)
+        pen.text((side / 2, side / 2), shape, fill=255, font=font, anchor="mm", stroke_width=scale // 2)
+    else:
+        raise ValueError(f"expected scribble, cross, ring or one character, got {shape!r}")
+    small = canvas.resize((size, size), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(small).copy())[None].float() / 255

@@ -1,0 +1,265 @@
+"""Training: seeds, order, budget, history, resume, schedule, learning-rate range test.
+
+`fit` is the plain supervised loop. A topic that trains otherwise (two networks in
+turn, say) writes its own loop in recipe.py over the same parts: `seed_of`, `order`,
+`History`, `save_state` and `load_state`.
+
+One process or many: `Accelerator` finds the device, wraps the network for several
+processes and averages gradients. Batches are cut here, from one seeded order that
+all processes share, so the global batch is the same however many take part.
+"""
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+Loss = Callable[..., Tensor]  # loss(network, *batch) -> scalar
+Row = dict[str, float]
+
+
+def seed_of(*parts: int) -> int:
+    """One seed from several numbers (run, epoch, process …), well mixed.
+
+    Neighbouring runs must not share streams, as `seed + epoch` would make them.
+    source  numpy.random.SeedSequence
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def order(count: int, batch: int, seed: int) -> Iterator[Tensor]:
+    """Indices of one epoch, shuffled, cut into full batches; the incomplete last batch is left out.
+
+    count   number of examples
+    batch   examples per (global) batch
+    returns an iterator over (batch,) int64
+    """
+    shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return iter(shuffled[: count - count % batch].split(batch))
+
+
+@dataclass
+class History:
+    """What each epoch brought, one row of numbers per epoch, as history.csv keeps it."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    def write(self, path: Path) -> None:
+        """Write CSV, columns in the order of their first appearance."""
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
+
+
+def warm_cosine(step: int, steps: int, *, warm: float = 0.25) -> float:
+    """Which share of the peak learning rate applies at this step?
+
+    share = step / (warm*steps)                                     while warming up
+    share = (1 + cos(pi * (step - warm*steps) / (steps - warm*steps))) / 2      after
+
+    returns a number in [0, 1]
+    source  Loshchilov and Hutter 2017, arXiv:1608.03983, with a linear warm-up
+    """
+    rise = max(1.0, warm * steps)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return float(0.5 * (1 + np.cos(np.pi * (step - rise) / max(1.0, steps - rise))))
+
+
+def save_state(folder: Path, epoch: int, history: History, tensors: dict[str, Tensor]) -> None:
+    """Keep what a killed run needs to go on; replaces the former state in one rename, so it is never half written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # The metadata travels inside the same file: two files could disagree after a crash.
+    metadata = {"epoch": str(epoch), "history": json.dumps(history.rows)}
+    partial = folder / "state.partial"
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+    partial.replace(folder / "state.safetensors")
+
+
+def load_state(folder: Path) -> tuple[int, History, dict[str, Tensor]] | None:
+    """The state that `save_state` left in this folder, or None."""
+    from safetensors import safe_open
+
+    path = folder / "state.safetensors"
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    return int(metadata["epoch"]), History(json.loads(metadata["history"])), load_file(path)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as flat named tensors, `optimizer.<parameter index>.<name>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took; tensors of other names are ignored."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def fit(
+    network: nn.Module,
+    examples: Sequence[Tensor],
+    loss: Loss,
+    *,
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    batch: int,
+    seed: int,
+    validate: Callable[[nn.Module], Row],
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    folder: Path | None = None,
+    budget_s: float = float("inf"),
+    report: Callable[[str], None] = print,
+) -> History:
+    """Train a network in place.
+
+    examples   tensors of equal length N; each batch is a slice of all of them
+    loss       loss(network, *batch) -> scalar
+    optimizer  over the network's parameters; its learning rates are the peak of `warm_cosine`
+    batch      global batch size, divided among the processes
+    seed       decides order, augmentation and dropout; the weights come initialised
+    validate   validate(network in eval mode) -> numbers for the history
+    augment    augment(first tensor of the batch, generator) -> the same shape
+    folder     where the state is kept after each epoch; a run that finds one continues,
+               and ends with the same weights as a run that was never interrupted
+    budget_s   no epoch is begun that would end later than this many seconds from now
+    returns    History; fewer than `epochs` rows if the budget ended it
+    raises     ValueError if the batch cannot be divided, or exceeds the examples
+    """
+    accelerator = Accelerator()
+    share, rank = accelerator.num_processes, accelerator.process_index
+    count = len(examples[0])
+    if batch % share or not 0 < batch <= count:
+        raise ValueError(f"expected a batch of 1 to {count} that {share} processes can share, got {batch}")
+    saved = load_state(folder) if folder else None
+    done, history = 0, History()
+    if saved:
+        done, history, tensors = saved
+        network.load_state_dict({name: tensors[f"network.{name}"] for name in network.state_dict()})
+        restore_optimizer(optimizer, tensors)
+    steps_per_epoch = count // batch
+    steps = epochs * steps_per_epoch
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    wrapped = accelerator.prepare_model(network)
+    device = accelerator.device
+    started, slowest_s = time.monotonic(), 0.0
+    # Layers that draw random numbers (nn.Dropout) use the global generator: it is seeded
+    # per epoch inside a fork, so that a resumed run draws the same and nobody else notices.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for epoch in range(done, epochs):
+            epoch_started = time.monotonic()
+            if epoch_started - started + slowest_s > budget_s:
+                break
+            torch.manual_seed(seed_of(seed, epoch, rank))
+            generator = torch.Generator().manual_seed(seed_of(seed, epoch, rank, 1))
+            network.train()
+            total = torch.zeros((), device=device)
+            for index, chosen in enumerate(order(count, batch, seed_of(seed, epoch, 2))):
+                rate_share = warm_cosine(epoch * steps_per_epoch + index, steps)
+                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                    group["lr"] = peak * rate_share
+                mine = chosen.view(share, -1)[rank]
+                first, *rest = (tensor[mine] for tensor in examples)
+                if augment:
+                    first = augment(first, generator)
+                with torch.autocast(device.type, torch.bfloat16):
+                    value = loss(wrapped, first.to(device), *(tensor.to(device) for tensor in rest))
+                optimizer.zero_grad(set_to_none=True)
+                accelerator.backward(value)
+                optimizer.step()
+                total += value.detach().float()
+            network.eval()
+            mean_loss = float(accelerator.reduce(total, "mean")) / steps_per_epoch
+            seconds = time.monotonic() - epoch_started
+            slowest_s = max(slowest_s, seconds)
+            history.rows.append({"epoch": epoch + 1, "seconds": seconds, "loss": mean_loss, **validate(network)})
+            if accelerator.is_main_process:
+                if folder:
+                    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+                    save_state(folder, epoch + 1, history, weights | optimizer_tensors(optimizer))
+                report("  ".join(f"{name} {value:.4g}" for name, value in history.rows[-1].items()))
+    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+        group["lr"] = peak
+    network.cpu().eval()
+    return history
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One learning rate of a range test: its batch losses and the slope of a line through them."""
+
+    rate: float
+    losses: tuple[float, ...]
+    slope: float  # loss per batch; negative means learning
+
+
+def range_test(
+    network: nn.Module,
+    examples: Sequence[Tensor],
+    loss: Loss,
+    *,
+    rates: Sequence[float],
+    batches: int,
+    batch: int,
+    seed: int,
+    make_optimizer: Callable[[nn.Module, float], torch.optim.Optimizer],
+) -> list[Trial]:
+    """Which learning rate makes the loss fall fastest, all starting from the same weights?
+
+    For each rate: restore the weights, train on the same `batches` batches, and fit
+    loss[k] = intercept + slope * k  by least squares over k = 0 … batches - 1.
+    `min(trials, key=lambda trial: trial.slope)` is the answer. The line uses every batch;
+    comparing only the first with the last loss would pick by batch noise.
+
+    returns one Trial per rate; a slope is +inf where a loss stopped being finite
+    raises  ValueError if fewer than three batches are asked for or there are too few examples
+    """
+    if batches < 3 or batches * batch > len(examples[0]):
+        raise ValueError(f"expected 3 to {len(examples[0]) // batch} batches of {batch}, got {batches}")
+    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    was_training = network.training
+    trials = []
+    try:
+        for rate in rates:
+            network.load_state_dict(start)
+            network.train()
+            optimizer = make_optimizer(network, rate)
+            losses = []
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed_of(seed, 3))
+                for _, chosen in zip(range(batches), order(len(examples[0]), batch, seed_of(seed, 2)), strict=False):
+                    value = loss(network, *(tensor[chosen] for tensor in examples))
+                    optimizer.zero_grad(set_to_none=True)
+                    value.backward()
+                    optimizer.step()
+                    losses.append(float(value))
+            finite = bool(np.isfinite(losses).all())
+            slope = float(np.polyfit(np.arange(batches), losses, 1)[0]) if finite else float("inf")
+            trials.append(Trial(rate, tuple(losses), slope))
+    finally:
+        network.load_state_dict(start)
+        network.train(was_training)
+    return trials

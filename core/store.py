@@ -1,0 +1,280 @@
+"""A run on disk and on the Hub: save, load, check.
+
+A run is a folder `checkpoints/<topic>/<variant>/` with config.json (what it is, what it
+scored, and the sha256 of every other file), model.safetensors, history.csv,
+expected.safetensors (a small input and its output) and what its page needs beside them.
+The store knows no network class: the caller builds one from `run.network` and lets the
+run fill it.
+
+    run = store.load("mc_dropout/dropout")
+    network = run.fill(DropoutCNN(**run.network))
+
+VITRINE_WEIGHTS says where from: `embedded` (the default, these folders), `hub` (the
+repositories that checkpoints/hub.json records, once published) or
+`hub:owner/name@commit` (one repository that holds one run; all others stay embedded).
+"""
+
+import csv
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+SCHEMA = 1
+CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+HUB_ADDRESS = re.compile(r"hub:([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
+HUB_BUDGET_S = 6.0  # a page waits no longer before it goes on with the embedded weights
+
+Result = TypeVar("Result")
+
+
+class BadRun(RuntimeError):
+    """A run that is missing, damaged or of another version; the message names file and leaf."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stored run.
+
+    name    "<topic>/<variant>"
+    folder  where its files lie on this machine
+    config  what config.json says
+    source  "embedded", or "owner/name@commit" on the Hub
+    note    a sentence for the visitor if the weights are not the ones that were asked for
+    """
+
+    name: str
+    folder: Path
+    config: Mapping[str, Any]
+    source: str = "embedded"
+    note: str = ""
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The arguments that the network was built with."""
+        return dict(self.config["network"])
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the weights file in MB (10^6 bytes)."""
+        path = self.folder / "model.safetensors"
+        return path.stat().st_size / 1e6 if path.is_file() else 0.0
+
+    def score(self, key: str) -> Mapping[str, float]:
+        """One measured score: `stored` (these weights), `mean`, `spread` and `runs`; raises BadRun if absent."""
+        try:
+            return self.config["scores"][key]
+        except KeyError:
+            raise BadRun(f"{self.folder / 'config.json'}: scores.{key} is missing") from None
+
+    def tensors(self, file: str) -> dict[str, Tensor]:
+        """All tensors of one of the run's files, checked against its hash; raises BadRun."""
+        path = self.folder / file
+        expected = self.config["files"].get(file)
+        if expected is None or not path.is_file():
+            raise BadRun(f"{path} is missing")
+        if sha256(path) != expected:
+            raise BadRun(f"{path} is damaged: its sha256 is not the one in config.json")
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise BadRun(f"{path} is damaged: {error}") from error
+
+    def fill(self, network: nn.Module) -> nn.Module:
+        """Put the stored weights into a network and freeze it.
+
+        returns the network in eval mode, float32, without gradients
+        raises  BadRun, naming file and leaf, if a key, shape or dtype is not what the network has
+        """
+        path = self.folder / "model.safetensors"
+        stored, wanted = self.tensors(path.name), network.state_dict()
+        for leaf in sorted(stored.keys() ^ wanted.keys()):
+            raise BadRun(f"{path}: {leaf} is {'missing' if leaf in wanted else 'not part of the network'}")
+        for leaf, tensor in stored.items():
+            if tensor.shape != wanted[leaf].shape:
+                shapes = f"{tuple(tensor.shape)}, the network expects {tuple(wanted[leaf].shape)}"
+                raise BadRun(f"{path}: {leaf} has shape {shapes}")
+            if tensor.is_floating_point() != wanted[leaf].is_floating_point():
+                raise BadRun(f"{path}: {leaf} has dtype {tensor.dtype}, the network expects {wanted[leaf].dtype}")
+        network.load_state_dict(stored)
+        return network.eval().requires_grad_(False)
+
+    def history(self) -> list[dict[str, float]]:
+        """The rows of history.csv, one per epoch."""
+        with (self.folder / "history.csv").open(newline="") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's content, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read(name: str, folder: Path, *, source: str = "embedded") -> Run:
+    """Read and check config.json in a folder; raises BadRun, naming file and leaf."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadRun(f"{path} is missing") from None
+    except ValueError as error:
+        raise BadRun(f"{path} is damaged: {error}") from error
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+        found = config.get("schema") if isinstance(config, dict) else type(config).__name__
+        raise BadRun(f"{path}: schema is {found!r}, this version reads {SCHEMA}")
+    for leaf in ("run", "network", "classes", "preprocessing", "recipe", "scores", "data", "measured", "files"):
+        if leaf not in config:
+            raise BadRun(f"{path}: {leaf} is missing")
+    if config["run"] != name:
+        raise BadRun(f"{path}: run is {config['run']!r}, expected {name!r}")
+    return Run(name, folder, config, source)
+
+
+def load(name: str) -> Run:
+    """Load a run from where VITRINE_WEIGHTS says, the embedded one if the Hub does not deliver.
+
+    name    "<topic>/<variant>"
+    returns Run; its `note` says so if the embedded weights stand in for those of the Hub
+    raises  BadRun if the run is damaged; ValueError if VITRINE_WEIGHTS cannot be read
+    """
+    wanted = os.environ.get("VITRINE_WEIGHTS", "").strip() or "embedded"
+    if wanted == "embedded":
+        return read(name, CHECKPOINTS / name)
+    if wanted == "hub":
+        repository, commit = _published(name)
+    elif match := HUB_ADDRESS.fullmatch(wanted):
+        repository, commit = match.groups()
+    else:
+        raise ValueError(f"VITRINE_WEIGHTS: expected embedded, hub or hub:owner/name@<40-digit commit>, got {wanted!r}")
+    if not repository:
+        return replace(read(name, CHECKPOINTS / name), note="Not published on the Hub yet: embedded weights.")
+    try:
+        return _within(HUB_BUDGET_S, lambda: _download(name, repository, commit))
+    except _OtherRun:
+        return read(name, CHECKPOINTS / name)
+    except (OSError, BadRun) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        note = f"The Hub did not deliver {repository} ({reason}): embedded weights instead."
+        return replace(read(name, CHECKPOINTS / name), note=note)
+
+
+class _OtherRun(Exception):
+    """The repository that was named holds another run than the one that is being loaded."""
+
+
+def _published(name: str) -> tuple[str, str]:
+    """Repository and commit of a published run, ("", "") if it is not published."""
+    path = CHECKPOINTS / "hub.json"
+    entry = json.loads(path.read_text(encoding="utf-8")).get(name, {}) if path.is_file() else {}
+    return entry.get("repository", ""), entry.get("commit", "")
+
+
+def _download(name: str, repository: str, commit: str) -> Run:
+    """Fetch a run into the Hub client's cache; a commit that is there already needs no network."""
+    from huggingface_hub import hf_hub_download
+
+    def fetch(file: str) -> Path:
+        return Path(hf_hub_download(repository, file, revision=commit, etag_timeout=HUB_BUDGET_S / 2))
+
+    path = fetch("config.json")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("run")
+    except (ValueError, AttributeError):
+        found = name  # `read` below says what is wrong with the file
+    if found != name:
+        raise _OtherRun
+    run = read(name, path.parent, source=f"{repository}@{commit}")
+    for file in run.config["files"]:
+        fetched = fetch(file)
+        if sha256(fetched) != run.config["files"][file]:
+            raise BadRun(f"{file} is damaged: its sha256 is not the one in config.json")
+    return run
+
+
+def _within(budget_s: float, work: Callable[[], Result]) -> Result:
+    """The result of `work`, or TimeoutError after `budget_s`.
+
+    The client's own time-outs start anew with every chunk, so a server that drips would hold
+    a page for minutes. The thread is left to finish: the next start finds the file in the cache.
+    """
+    outcome: list[Result] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:  # handed to the caller's thread below, not swallowed
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(budget_s)
+    if failure:
+        raise failure[0]
+    if not outcome:
+        raise TimeoutError(f"no answer within {budget_s:g} s")
+    return outcome[0]
+
+
+def save(
+    name: str,
+    *,
+    config: Mapping[str, Any],
+    network: nn.Module | None = None,
+    history: Any = None,
+    companions: Mapping[str, Mapping[str, Tensor]] | None = None,
+    checkpoints: Path | None = None,
+) -> Run:
+    """Write a run; config.json comes last, so a folder that has one is complete.
+
+    config      everything but `schema`, `run` and `files`
+    network     stored in fp16 (integers as they are); leave out for a run that only feeds a table
+    history     something with `write(path)`
+    companions  file name -> named tensors, for expected.safetensors, samples.safetensors …
+    returns     the Run as `read` finds it
+    """
+    folder = (checkpoints or CHECKPOINTS) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if network is not None:
+        save_file(
+            {leaf: value.half() if value.is_floating_point() else value for leaf, value in network.state_dict().items()},
+            folder / "model.safetensors",
+        )
+    if history is not None:
+        history.write(folder / "history.csv")
+    for file, tensors in (companions or {}).items():
+        save_file({leaf: value.contiguous() for leaf, value in tensors.items()}, folder / file)
+    kept = {"model.safetensors", "history.csv", *(companions or {})}
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name in kept}
+    whole = {"schema": SCHEMA, "run": name, **config, "files": files}
+    partial = folder / "config.partial"
+    partial.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / "config.json")
+    return read(name, folder)
+
+
+def rounded(network: nn.Module) -> nn.Module:
+    """Round a network's weights to what `save` will keep (fp16), so that scores are measured on that."""
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.copy_(tensor.half())
+    return network
+
+
+def shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name -> (dtype, shape) of a safetensors file, read from its header alone."""
+    with safe_open(path, framework="pt") as file:
+        return {
+            leaf: (file.get_slice(leaf).get_dtype(), tuple(file.get_slice(leaf).get_shape())) for leaf in file.keys()
+        }
