@@ -1,0 +1,109 @@
+"""Figures and pictures in the one style.
+
+Colours are tokens with a light and a dark value; figures use mid-tones that read in both,
+so a page needs no second figure when the visitor's system changes its mind.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+
+# name -> (light, dark)
+TOKENS = {
+    "paper": ("#faf8f4", "#15181d"),
+    "card": ("#ffffff", "#1b1f26"),
+    "ink": ("#1d2430", "#e8e6e1"),
+    "line": ("#e7e2d8", "#2e343d"),
+    "subdued": ("#5d6470", "#a9aeb8"),
+    "petrol": ("#175558", "#7fbcbd"),
+    "vermilion": ("#b0461f", "#e08a66"),
+}
+PETROL, PETROL_LIGHT, VERMILION = "#2b8286", "#7fbcbd", "#c8633b"
+MID_TEXT, GRID = "#808790", "rgba(128,128,128,0.25)"
+
+
+def figure(*, height: int, sentence: str) -> go.Figure:
+    """An empty figure in the project's style.
+
+    height    in pixels; the width is the page's
+    sentence  what the figure says, read aloud instead of it
+    """
+    axis = {
+        "gridcolor": GRID,
+        "linecolor": MID_TEXT,
+        "zeroline": False,
+        "tickfont": {"size": 13},
+        "title": {"font": {"size": 13}, "standoff": 6},
+        "fixedrange": True,
+    }
+    fig = go.Figure()
+    fig.update_layout(
+        template=go.layout.Template(layout={"xaxis": axis, "yaxis": axis}),
+        height=height,
+        margin={"l": 56, "r": 10, "t": 12, "b": 38},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 13, "color": MID_TEXT},
+        hoverlabel={"font": {"size": 13}},
+        showlegend=False,
+        meta={"sentence": sentence},
+    )
+    return fig
+
+
+def to_json(fig: go.Figure) -> dict:
+    """A figure as plain JSON values, numbers rounded to five digits: a slider sends one with every move."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, np.ndarray):
+            return plain(value.tolist())
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        if isinstance(value, (float, np.floating)):
+            return float(f"{value:.5g}")
+        return value.item() if isinstance(value, np.generic) else value
+
+    return plain({"data": [trace.to_plotly_json() for trace in fig.data], "layout": fig.layout.to_plotly_json()})
+
+
+def picture_url(pixels: np.ndarray, *, ink_dark: bool = False) -> str:
+    """A picture as a data URL, for an <img> or a canvas.
+
+    pixels    (H, W) or (H, W, 3), float in [0, 1] or uint8
+    ink_dark  show bright ink on dark ground as dark ink on white paper
+    """
+    values = pixels if pixels.dtype == np.uint8 else (np.clip(pixels, 0, 1) * 255).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(255 - values if ink_dark else values).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def split_bar(parts: Sequence[tuple[str, float]]) -> str:
+    """A bar of the whole width of which each part takes its share, the second one hatched.
+
+    parts   (label, share in [0, 1]); shown with their labels, so that colour is not all that tells them apart
+    returns HTML
+    """
+    pieces = "".join(
+        f'<span class="part part-{index}" style="width:{100 * share:.1f}%"></span>'
+        for index, (_, share) in enumerate(parts)
+    )
+    keys = "".join(
+        f'<span class="key"><span class="swatch part-{index}"></span>{label}</span>'
+        for index, (label, _) in enumerate(parts)
+    )
+    return f'<span class="bar">{pieces}</span><span class="keys">{keys}</span>'
+
+
+def theme_css() -> str:
+    """The tokens as CSS custom properties, `--vitrine-paper` …, for light and for dark."""
+    light = "".join(f"--vitrine-{name}:{pair[0]};" for name, pair in TOKENS.items())
+    dark = "".join(f"--vitrine-{name}:{pair[1]};" for name, pair in TOKENS.items())
+    fixed = f"--vitrine-area:{PETROL};--vitrine-area-light:{PETROL_LIGHT};"
+    return f":root{{{light}{fixed}}}\n.dark{{{dark}}}\n"

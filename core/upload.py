@@ -1,0 +1,89 @@
+"""A visitor's picture: read it safely, or say in one sentence why not."""
+
+import base64
+import binascii
+import io
+import os
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from core.card import Refused
+
+MAX_BYTES = 10_000_000
+MAX_PIXELS = 50_000_000
+ACCEPTED = "PNG, JPEG, WebP, GIF, BMP or TIFF, up to 10 MB and 50 megapixels"
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
+
+def read_picture(content: bytes, *, longest_side: int = 1024) -> tuple[Image.Image, list[str]]:
+    """Decode an uploaded picture.
+
+    content       the file's bytes; its name is not trusted, nor asked for
+    longest_side  larger pictures are reduced to this, in pixels
+    returns       an upright RGB picture, and a sentence for each thing that was dropped
+    raises        Refused with a sentence: too large, not a picture, damaged
+    """
+    if len(content) > MAX_BYTES:
+        raise Refused(f"This file has {len(content) / 1e6:.1f} MB. Accepted: {ACCEPTED}.")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures before we can say it better; the size is checked below.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise Refused(f"This picture has {width * height / 1e6:.0f} megapixels. Accepted: {ACCEPTED}.")
+            picture.draft("RGB", (2 * longest_side, 2 * longest_side))  # JPEG: decode no more than is needed
+            picture.load()
+    except Image.DecompressionBombError:
+        raise Refused(f"This picture has more than 50 megapixels. Accepted: {ACCEPTED}.") from None
+    except UnidentifiedImageError:
+        raise Refused(f"This file is not a picture that can be read. Accepted: {ACCEPTED}.") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, Refused):
+            raise
+        raise Refused(f"This picture is damaged. Accepted: {ACCEPTED}.") from None
+    notes = []
+    if getattr(picture, "n_frames", 1) > 1:
+        notes.append("Only the first frame of the animation is used.")
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
+        notes.append("16-bit grey levels were reduced to 8.")
+        low, high = upright.getextrema()
+        scale = 255 / max(high - low, 1)
+        upright = upright.convert("F").point(lambda level: (level - low) * scale).convert("L")
+    if upright.has_transparency_data:
+        notes.append("Transparent parts are white.")
+        layer = upright.convert("RGBA")
+        upright = Image.new("RGBA", layer.size, "white")
+        upright.alpha_composite(layer)
+    if upright.mode == "CMYK":
+        notes.append("CMYK colours were converted to RGB.")
+    upright = upright.convert("RGB")
+    upright.thumbnail((longest_side, longest_side))
+    return upright, notes
+
+
+def read_file(path: str | os.PathLike, *, longest_side: int = 1024) -> tuple[Image.Image, list[str]]:
+    """Like `read_picture`, from the temporary file of an upload, which is deleted: nothing of a visitor stays."""
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise Refused(f"This file has {file.stat().st_size / 1e6:.1f} MB. Accepted: {ACCEPTED}.")
+        content = file.read_bytes()
+    finally:
+        file.unlink(missing_ok=True)
+    return read_picture(content, longest_side=longest_side)
+
+
+def read_url(url: str, *, longest_side: int = 1024) -> tuple[Image.Image, list[str]]:
+    """Like `read_picture`, from the data URL that a canvas sends; raises Refused for anything else."""
+    head, _, body = url[: 2 * MAX_BYTES].partition(",")
+    if not head.startswith("data:image/") or not head.endswith(";base64"):
+        raise Refused("Expected a picture as data:image/…;base64,…")
+    try:
+        return read_picture(base64.b64decode(body, validate=True), longest_side=longest_side)
+    except binascii.Error:
+        raise Refused("This picture is damaged: its base64 text cannot be read.") from None
