@@ -59,7 +59,7 @@ class Param:
             object.__setattr__(self, "high", SEED_HIGH)
         if self.kind in ("whole", "seed"):
             object.__setattr__(self, "step", max(1, int(self.step)))
-        self.parse(self.default)
+        object.__setattr__(self, "default", self.parse(self.default))
 
     def parse(self, raw: object) -> Value:
         """Turn what came from a control, an address or the API into a value of this kind.
@@ -90,26 +90,27 @@ class Param:
         expected = f"{self.label}: expected a {'whole ' if whole else ''}number from {self.low:g} to {self.high:g}"
         try:
             number = float(raw) if not isinstance(raw, bool) else math.nan  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # OverflowError: a whole number of 400 digits
             number = math.nan
         if math.isnan(number) or (whole and math.isfinite(number) and number != int(number)):
             return self.default, f"{expected}; got {short(raw)}."
         nearest = min(max(number, self.low), self.high)
         note = "" if nearest == number else f"{expected}; got {short(raw)}."
-        return (int(nearest) if whole else nearest), note
+        return (int(nearest) if whole else float(nearest)), note
 
     def write(self, value: Value) -> str:
-        """The value as it stands in an address."""
+        """The value as it stands in an address, exact: `parse` gives the same value back."""
         if self.kind == "flag":
             return "1" if value else "0"
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
     def say(self, value: Value) -> str:
         """The value as a visitor reads it, "40°", "dropout on"."""
         if self.kind == "flag":
             return "on" if value else "off"
         gap = "" if self.unit in ("", "°") else " "
-        return self.choices.get(str(value), f"{self.write(value)}{gap}{self.unit}")
+        number = f"{value:g}" if isinstance(value, float) else str(value)
+        return self.choices.get(str(value), f"{number}{gap}{self.unit}")
 
 
 def short(raw: object) -> str:

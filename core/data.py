@@ -5,9 +5,9 @@ page never needs it. What is bundled (`digits`, `photographs`) comes with
 scikit-learn and scikit-image, and `drawn` shapes come from code.
 """
 
+import gzip
 import hashlib
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,15 +130,21 @@ def _torchvision_dataset(source: Source, *, train: bool):
             f"the files belong into its {source.folder}, and are downloaded once if there is a network."
         )
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vitrine"
-    dataset_class = {"mnist": torchvision.datasets.MNIST, "fashion_mnist": torchvision.datasets.FashionMNIST}[source.name]
+    datasets = torchvision.datasets
+    dataset_class = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[source.name]
     raw = cache / dataset_class.__name__ / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     for file, sha256 in source.files.items():
-        given = folder / source.folder / file
-        if given.is_file() and not (raw / file).is_file():
-            if hashlib.sha256(given.read_bytes()).hexdigest() != sha256:
+        given, unpacked = folder / source.folder / file, raw / file.removesuffix(".gz")
+        if given.is_file() and not unpacked.is_file():
+            packed = given.read_bytes()
+            if hashlib.sha256(packed).hexdigest() != sha256:
                 raise ValueError(f"{given} is not the original: its sha256 differs from {sha256}")
-            shutil.copyfile(given, raw / file)
+            # Renamed once it is whole: a killed load leaves nothing that the next one would trust,
+            # and several processes may load at the same time.
+            partial = raw / f"{unpacked.name}.{os.getpid()}"
+            partial.write_bytes(gzip.decompress(packed))
+            partial.replace(unpacked)
     try:
         return dataset_class(cache, train=train, download=True)
     except (OSError, RuntimeError) as error:

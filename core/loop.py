@@ -13,6 +13,7 @@ import csv
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +30,8 @@ Row = dict[str, float]
 def seed_of(*parts: int) -> int:
     """One seed from several numbers (run, epoch, process …), well mixed.
 
-    Neighbouring runs must not share streams, as `seed + epoch` would make them.
+    Neighbouring runs must not share streams, as `seed + epoch` would make them. Zeros at the
+    end do not count: seed_of(3) == seed_of(3, 0).
     source  numpy.random.SeedSequence
     """
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
@@ -40,10 +42,10 @@ def order(count: int, batch: int, seed: int) -> Iterator[Tensor]:
 
     count   number of examples
     batch   examples per (global) batch
-    returns an iterator over (batch,) int64
+    returns an iterator over (batch,) int64; none if there are fewer examples than a batch holds
     """
     shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    return iter(shuffled[: count - count % batch].split(batch))
+    return iter(shuffled[: count - count % batch].view(-1, batch))
 
 
 @dataclass
@@ -64,10 +66,12 @@ class History:
 def warm_cosine(step: int, steps: int, *, warm: float = 0.25) -> float:
     """Which share of the peak learning rate applies at this step?
 
-    share = step / (warm*steps)                                     while warming up
-    share = (1 + cos(pi * (step - warm*steps) / (steps - warm*steps))) / 2      after
+    rise  = max(1, warm * steps)
+    share = (step + 1) / (rise + 1)                                  while step < rise
+    share = (1 + cos(pi * (step - rise) / (steps - rise))) / 2       after
 
-    returns a number in [0, 1]
+    step    0 … steps - 1
+    returns a number in (0, 1]
     source  Loshchilov and Hutter 2017, arXiv:1608.03983, with a linear warm-up
     """
     rise = max(1.0, warm * steps)
@@ -119,6 +123,20 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
+@contextmanager
+def peak_rates(optimizer: torch.optim.Optimizer) -> Iterator[list[float]]:
+    """The learning rate of each parameter group, put back at the end, also after an exception.
+
+    Otherwise a second `fit` with the same optimizer would take a half-decayed rate for the peak.
+    """
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    try:
+        yield peaks
+    finally:
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak
+
+
 def fit(
     network: nn.Module,
     examples: Sequence[Tensor],
@@ -132,20 +150,27 @@ def fit(
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     folder: Path | None = None,
     budget_s: float = float("inf"),
+    mixed_precision: bool = True,
     report: Callable[[str], None] = print,
 ) -> History:
     """Train a network in place.
 
     examples   tensors of equal length N; each batch is a slice of all of them
-    loss       loss(network, *batch) -> scalar
+    loss       loss(network, *batch) -> scalar, through network(...): on several processes the
+               network is wrapped and has no other methods
     optimizer  over the network's parameters; its learning rates are the peak of `warm_cosine`
     batch      global batch size, divided among the processes
     seed       decides order, augmentation and dropout; the weights come initialised
     validate   validate(network in eval mode) -> numbers for the history
     augment    augment(first tensor of the batch, generator) -> the same shape
     folder     where the state is kept after each epoch; a run that finds one continues,
-               and ends with the same weights as a run that was never interrupted
-    budget_s   no epoch is begun that would end later than this many seconds from now
+               and ends with the same weights as a run that was never interrupted; all
+               processes must see the same folder
+    budget_s   no epoch is begun that would end later than this many seconds from now, if it
+               takes as long as the slowest one of this call
+    mixed_precision  layers compute in bfloat16, weights stay float32. Each process rounds its
+               own gradients, so only without it (and without dropout, batch normalisation and
+               augmentation) do several processes end with the weights of one
     returns    History; fewer than `epochs` rows if the budget ended it
     raises     ValueError if the batch cannot be divided, or exceeds the examples
     """
@@ -155,23 +180,27 @@ def fit(
     if batch % share or not 0 < batch <= count:
         raise ValueError(f"expected a batch of 1 to {count} that {share} processes can share, got {batch}")
     saved = load_state(folder) if folder else None
-    done, history = 0, History()
+    done, history, tensors = saved or (0, History(), {})
+    # A finished run is only read, and must not wait for processes that may be gone.
+    wrapped = accelerator.prepare_model(network) if done < epochs else network
     if saved:
-        done, history, tensors = saved
-        network.load_state_dict({name: tensors[f"network.{name}"] for name in network.state_dict()})
+        # The network is on its device by now, and the optimizer's state follows its parameters.
+        weights = {name: tensor for name, tensor in tensors.items() if name.startswith("network.")}
+        network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items()})
         restore_optimizer(optimizer, tensors)
     steps_per_epoch = count // batch
     steps = epochs * steps_per_epoch
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    wrapped = accelerator.prepare_model(network)
     device = accelerator.device
     started, slowest_s = time.monotonic(), 0.0
     # Layers that draw random numbers (nn.Dropout) use the global generator: it is seeded
     # per epoch inside a fork, so that a resumed run draws the same and nobody else notices.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), peak_rates(optimizer) as peaks:
         for epoch in range(done, epochs):
             epoch_started = time.monotonic()
-            if epoch_started - started + slowest_s > budget_s:
+            late = torch.tensor(float(epoch_started - started + slowest_s > budget_s), device=device)
+            # Decided together: each process has a clock of its own, and nobody may be left waiting.
+            if accelerator.reduce(late, "sum") > 0:
                 break
             torch.manual_seed(seed_of(seed, epoch, rank))
             generator = torch.Generator().manual_seed(seed_of(seed, epoch, rank, 1))
@@ -185,7 +214,7 @@ def fit(
                 first, *rest = (tensor[mine] for tensor in examples)
                 if augment:
                     first = augment(first, generator)
-                with torch.autocast(device.type, torch.bfloat16):
+                with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
                     value = loss(wrapped, first.to(device), *(tensor.to(device) for tensor in rest))
                 optimizer.zero_grad(set_to_none=True)
                 accelerator.backward(value)
@@ -201,8 +230,8 @@ def fit(
                     weights = {f"network.{name}": value for name, value in network.state_dict().items()}
                     save_state(folder, epoch + 1, history, weights | optimizer_tensors(optimizer))
                 report("  ".join(f"{name} {value:.4g}" for name, value in history.rows[-1].items()))
-    for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-        group["lr"] = peak
+            # Whichever process reads the folder next finds this state there.
+            accelerator.wait_for_everyone()
     network.cpu().eval()
     return history
 

@@ -23,6 +23,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
@@ -77,14 +78,19 @@ class Run:
         except KeyError:
             raise BadRun(f"{self.folder / 'config.json'}: scores.{key} is missing") from None
 
-    def tensors(self, file: str) -> dict[str, Tensor]:
-        """All tensors of one of the run's files, checked against its hash; raises BadRun."""
+    def path(self, file: str) -> Path:
+        """Where one of the run's files lies, once its content is what config.json says; raises BadRun."""
         path = self.folder / file
         expected = self.config["files"].get(file)
         if expected is None or not path.is_file():
             raise BadRun(f"{path} is missing")
         if sha256(path) != expected:
             raise BadRun(f"{path} is damaged: its sha256 is not the one in config.json")
+        return path
+
+    def tensors(self, file: str) -> dict[str, Tensor]:
+        """All tensors of one of the run's files, checked against its hash; raises BadRun."""
+        path = self.path(file)
         try:
             return load_file(path)
         except SafetensorError as error:
@@ -104,14 +110,15 @@ class Run:
             if tensor.shape != wanted[leaf].shape:
                 shapes = f"{tuple(tensor.shape)}, the network expects {tuple(wanted[leaf].shape)}"
                 raise BadRun(f"{path}: {leaf} has shape {shapes}")
-            if tensor.is_floating_point() != wanted[leaf].is_floating_point():
+            halved = tensor.dtype == torch.half and wanted[leaf].is_floating_point()
+            if tensor.dtype != wanted[leaf].dtype and not halved:
                 raise BadRun(f"{path}: {leaf} has dtype {tensor.dtype}, the network expects {wanted[leaf].dtype}")
         network.load_state_dict(stored)
         return network.eval().requires_grad_(False)
 
     def history(self) -> list[dict[str, float]]:
-        """The rows of history.csv, one per epoch."""
-        with (self.folder / "history.csv").open(newline="") as file:
+        """The rows of history.csv, one per epoch; raises BadRun if it is missing or damaged."""
+        with self.path("history.csv").open(newline="") as file:
             return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
@@ -120,21 +127,31 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read(name: str, folder: Path, *, source: str = "embedded") -> Run:
-    """Read and check config.json in a folder; raises BadRun, naming file and leaf."""
-    path = folder / "config.json"
+def _json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises BadRun, naming the file, if there is none."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadRun(f"{path} is missing") from None
     except ValueError as error:
         raise BadRun(f"{path} is damaged: {error}") from error
-    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        found = config.get("schema") if isinstance(config, dict) else type(config).__name__
-        raise BadRun(f"{path}: schema is {found!r}, this version reads {SCHEMA}")
+    if not isinstance(found, dict):
+        raise BadRun(f"{path} is damaged: expected an object, found {type(found).__name__}")
+    return found
+
+
+def read(name: str, folder: Path, *, source: str = "embedded") -> Run:
+    """Read and check config.json in a folder; raises BadRun, naming file and leaf."""
+    path = folder / "config.json"
+    config = _json_object(path)
+    if config.get("schema") != SCHEMA:
+        raise BadRun(f"{path}: schema is {config.get('schema')!r}, this version reads {SCHEMA}")
     for leaf in ("run", "network", "classes", "preprocessing", "recipe", "scores", "data", "measured", "files"):
         if leaf not in config:
             raise BadRun(f"{path}: {leaf} is missing")
+    for leaf in ("scores", "files"):
+        if not isinstance(config[leaf], dict):
+            raise BadRun(f"{path}: {leaf} is {type(config[leaf]).__name__}, expected an object")
     if config["run"] != name:
         raise BadRun(f"{path}: run is {config['run']!r}, expected {name!r}")
     return Run(name, folder, config, source)
@@ -175,29 +192,41 @@ class _OtherRun(Exception):
 def _published(name: str) -> tuple[str, str]:
     """Repository and commit of a published run, ("", "") if it is not published."""
     path = CHECKPOINTS / "hub.json"
-    entry = json.loads(path.read_text(encoding="utf-8")).get(name, {}) if path.is_file() else {}
+    entry = _json_object(path).get(name, {}) if path.is_file() else {}
     return entry.get("repository", ""), entry.get("commit", "")
 
 
 def _download(name: str, repository: str, commit: str) -> Run:
     """Fetch a run into the Hub client's cache; a commit that is there already needs no network."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HTTPError
+
+    fetched: list[Path] = []
 
     def fetch(file: str) -> Path:
-        return Path(hf_hub_download(repository, file, revision=commit, etag_timeout=HUB_BUDGET_S / 2))
+        try:
+            path = hf_hub_download(repository, file, revision=commit, etag_timeout=HUB_BUDGET_S / 2)
+        # A body that breaks off is an HTTPError but no OSError; a name that the client refuses is a
+        # ValueError; its session, closed after another thread's failed connection, a RuntimeError.
+        except (OSError, HTTPError, ValueError, RuntimeError) as error:
+            raise OSError(f"{file}: {error}") from error
+        fetched.append(Path(path))
+        return fetched[-1]
 
-    path = fetch("config.json")
     try:
-        found = json.loads(path.read_text(encoding="utf-8")).get("run")
-    except (ValueError, AttributeError):
-        found = name  # `read` below says what is wrong with the file
-    if found != name:
-        raise _OtherRun
-    run = read(name, path.parent, source=f"{repository}@{commit}")
-    for file in run.config["files"]:
-        fetched = fetch(file)
-        if sha256(fetched) != run.config["files"][file]:
-            raise BadRun(f"{file} is damaged: its sha256 is not the one in config.json")
+        path = fetch("config.json")
+        if _json_object(path).get("run", name) != name:
+            raise _OtherRun
+        run = read(name, path.parent, source=f"{repository}@{commit}")
+        for file in run.config["files"]:
+            fetch(file)
+            run.path(file)
+    except BadRun:
+        # The client never asks again for a file of a commit, so a damaged copy would stay for good.
+        for path in fetched:
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        raise
     return run
 
 
@@ -216,7 +245,7 @@ def _within(budget_s: float, work: Callable[[], Result]) -> Result:
         except BaseException as error:  # handed to the caller's thread below, not swallowed
             failure.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=run, name="hub download", daemon=True)
     thread.start()
     thread.join(budget_s)
     if failure:
@@ -235,7 +264,9 @@ def save(
     companions: Mapping[str, Mapping[str, Tensor]] | None = None,
     checkpoints: Path | None = None,
 ) -> Run:
-    """Write a run; config.json comes last, so a folder that has one is complete.
+    """Write a run; its files move into place once all are written, config.json last.
+
+    So a folder that has one is complete, and a save that fails leaves the former run as it was.
 
     config      everything but `schema`, `run` and `files`
     network     stored in fp16 (integers as they are); leave out for a run that only feeds a table
@@ -245,22 +276,29 @@ def save(
     """
     folder = (checkpoints or CHECKPOINTS) / name
     folder.mkdir(parents=True, exist_ok=True)
-    if network is not None:
-        save_file(
-            {leaf: value.half() if value.is_floating_point() else value for leaf, value in network.state_dict().items()},
-            folder / "model.safetensors",
-        )
-    if history is not None:
-        history.write(folder / "history.csv")
-    for file, tensors in (companions or {}).items():
-        save_file({leaf: value.contiguous() for leaf, value in tensors.items()}, folder / file)
-    kept = {"model.safetensors", "history.csv", *(companions or {})}
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name in kept}
-    whole = {"schema": SCHEMA, "run": name, **config, "files": files}
-    partial = folder / "config.partial"
-    partial.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / "config.json")
+    with TemporaryDirectory(prefix="partial-", dir=folder) as temporary:
+        partial = Path(temporary)
+        if network is not None:
+            save_file(_halved(network), partial / "model.safetensors")
+        if history is not None:
+            history.write(partial / "history.csv")
+        for file, tensors in (companions or {}).items():
+            save_file({leaf: value.contiguous() for leaf, value in tensors.items()}, partial / file)
+        files = {path.name: sha256(path) for path in sorted(partial.iterdir())}
+        whole = {"schema": SCHEMA, "run": name, **config, "files": files}
+        (partial / "config.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        (folder / "config.json").unlink(missing_ok=True)
+        for file in (*files, "config.json"):
+            (partial / file).replace(folder / file)
     return read(name, folder)
+
+
+def _halved(network: nn.Module) -> dict[str, Tensor]:
+    """The weights as they are stored: fp16, integers as they are, contiguous whatever the memory format."""
+    return {
+        leaf: (value.half() if value.is_floating_point() else value).contiguous()
+        for leaf, value in network.state_dict().items()
+    }
 
 
 def rounded(network: nn.Module) -> nn.Module:

@@ -88,10 +88,8 @@ def keep(topic: str, variant: str, recipe_room: object) -> None:
     }
     config = {**recipe_room.describe(recipe), "scores": summary(rows), "measured": measured}
     if recipe.keep_weights:
-        companions = {"expected.safetensors": recipe_room.expected(network), "samples.safetensors": recipe_room.samples()}
-        run = store.save(
-            f"{topic}/{variant}", config=config, network=network, history=history, companions=companions
-        )
+        companions = recipe_room.companions(network)
+        run = store.save(f"{topic}/{variant}", config=config, network=network, history=history, companions=companions)
     else:
         run = store.save(f"{topic}/{variant}", config=config, history=history)
     print(f"stored {run.folder.relative_to(RUNS.parent)}")

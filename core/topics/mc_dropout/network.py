@@ -53,15 +53,21 @@ class DropoutCNN(nn.Module):
             nn.MaxPool2d(2) if pool else nn.Identity(),
         )
 
+    def _count(self, stage: str) -> int:
+        """How many stages there are up to and including `stage`."""
+        if stage not in self.stages:
+            raise ValueError(f"expected a stage among {self.stages}, got {stage!r}")
+        return self.stages.index(stage) + 1
+
     def features(self, images: Tensor, stage: str = "conv3") -> Tensor:
         """What the network has found up to and including `stage`: (B, C, h, w)."""
-        for name in self.stages[: self.stages.index(stage) + 1]:
+        for name in self.stages[: self._count(stage)]:
             images = getattr(self, name)(images)
         return images
 
     def head(self, features: Tensor, stage: str = "conv3") -> Tensor:
         """From the output of `stage` to (B, 10) logits; dropout acts only in training mode."""
-        for name in self.stages[self.stages.index(stage) + 1 :]:
+        for name in self.stages[self._count(stage) :]:
             features = getattr(self, name)(features)
         thinned = F.dropout(features.flatten(1), self.rate, self.training)
         hidden = F.relu(self.hidden(thinned))

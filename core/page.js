@@ -1,0 +1,180 @@
+// The browser's half of a page: figures, the drawing canvas, the address, present mode.
+// Nothing here knows a topic, and nothing leaves this machine.
+"use strict";
+
+window.vitrine = (() => {
+  const query = new URLSearchParams(location.search);
+  const FLAGS = ["hide", "embed", "present"];
+
+  // ---- figure: one Plotly drawing that is updated in place, so that nothing flickers while a slider moves
+  function figure(element, props, trigger, watch) {
+    const frame = element.querySelector(".vitrine-figure");
+    const draw = () => {
+      const value = props.value;
+      frame.classList.toggle("empty", !value);
+      if (!value) return;
+      frame.setAttribute("aria-label", (value.layout.meta || {}).sentence || "");
+      frame.style.minHeight = value.layout.height + "px";
+      Plotly.react(frame, value.data, value.layout, { displayModeBar: false, responsive: true }).then(() => {
+        if (frame.dataset.bound) return;
+        frame.dataset.bound = "yes";
+        frame.on("plotly_click", (event) => {
+          const point = event.points.find((candidate) => candidate.customdata !== undefined);
+          if (point) trigger("select", { pick: point.customdata });
+        });
+        // A figure in a closed tab has no width; draw it again when it gets one.
+        new ResizeObserver(() => frame.clientWidth && Plotly.Plots.resize(frame)).observe(frame);
+      });
+    };
+    watch("value", draw);
+    draw();
+  }
+
+  function saveFigure(name) {
+    const frame = document.querySelector("#figure .vitrine-figure");
+    const dark = document.body.classList.contains("dark");
+    const { data, layout } = frame;
+    const paper = { ...layout, paper_bgcolor: dark ? "#15181d" : "#ffffff" };
+    return Plotly.downloadImage(
+      { data, layout: paper },
+      { format: "png", filename: name, width: frame.clientWidth, height: layout.height, scale: 2 },
+    );
+  }
+
+  // ---- canvas: draw with mouse, finger or pen on white paper; paste and drop go to the upload button
+  function canvas(element, props, trigger, watch) {
+    const board = element.querySelector("canvas");
+    const pen = board.getContext("2d");
+    const side = board.width;
+    let shown = null;
+    let last = null;
+
+    const blank = () => {
+      pen.fillStyle = "#ffffff";
+      pen.fillRect(0, 0, side, side);
+    };
+    const show = () => {
+      const url = props.value.own || props.value.shown;
+      if (url === shown) return;
+      shown = url;
+      if (!url) return blank();
+      const picture = new Image();
+      picture.onload = () => {
+        if (url !== shown) return;
+        blank();
+        const scale = Math.min(side / picture.width, side / picture.height);
+        const [width, height] = [picture.width * scale, picture.height * scale];
+        pen.imageSmoothingEnabled = picture.width > 64; // small pictures keep their crisp pixels
+        pen.drawImage(picture, (side - width) / 2, (side - height) / 2, width, height);
+      };
+      picture.src = url;
+    };
+    const send = () => {
+      shown = board.toDataURL("image/png");
+      props.value = { own: shown, shown: props.value.shown };
+      trigger("input");
+    };
+    const place = (event) => {
+      const box = board.getBoundingClientRect();
+      return [((event.clientX - box.left) * side) / box.width, ((event.clientY - box.top) * side) / box.height];
+    };
+    const stroke = (event) => {
+      const [x, y] = place(event);
+      pen.strokeStyle = "#1d2430";
+      pen.lineWidth = side / 13;
+      pen.lineCap = pen.lineJoin = "round";
+      pen.beginPath();
+      pen.moveTo(...(last || [x, y]));
+      pen.lineTo(x, y);
+      pen.stroke();
+      last = [x, y];
+    };
+    board.addEventListener("pointerdown", (event) => {
+      board.setPointerCapture(event.pointerId);
+      last = null;
+      stroke(event);
+    });
+    board.addEventListener("pointermove", (event) => event.buttons && last && stroke(event));
+    for (const end of ["pointerup", "pointercancel"]) {
+      board.addEventListener(end, () => {
+        if (last) send();
+        last = null;
+      });
+    }
+    element.querySelector(".clear").addEventListener("click", () => {
+      blank();
+      send();
+    });
+
+    const hand = (files) => {
+      const picker = document.querySelector("#upload input[type=file]") || document.querySelector("input#upload");
+      if (!files.length || !picker) return;
+      const carrier = new DataTransfer();
+      carrier.items.add(files[0]);
+      picker.files = carrier.files;
+      picker.dispatchEvent(new Event("change", { bubbles: true }));
+    };
+    board.addEventListener("dragover", (event) => event.preventDefault());
+    board.addEventListener("drop", (event) => {
+      event.preventDefault();
+      hand(event.dataTransfer.files);
+    });
+    document.addEventListener("paste", (event) => hand(event.clipboardData.files));
+    watch("value", show);
+    blank();
+    show();
+  }
+
+  // ---- address: the browser's bar holds the whole state; the teacher's flags stay in it
+  function address(state) {
+    const next = new URLSearchParams(state);
+    for (const flag of FLAGS) if (query.has(flag)) next.set(flag, query.get(flag));
+    history.replaceState(null, "", location.pathname + (String(next) ? "?" + next : ""));
+  }
+
+  async function copyLink() {
+    const link = location.href;
+    try {
+      await navigator.clipboard.writeText(link);
+    } catch {
+      // Without https (a class on the local network) the clipboard is reached only this way.
+      const field = document.createElement("textarea");
+      field.value = link;
+      document.body.append(field);
+      field.select();
+      document.execCommand("copy");
+      field.remove();
+    }
+    return link;
+  }
+
+  function printSheet(sheet) {
+    const frame = document.createElement("iframe");
+    frame.style.cssText = "position:fixed;width:0;height:0;border:0";
+    frame.srcdoc = sheet;
+    frame.onload = () => {
+      frame.contentWindow.print();
+      setTimeout(() => frame.remove(), 60000);
+    };
+    document.body.append(frame);
+  }
+
+  // ---- teacher's flags: hide=a,b removes controls; embed=1 the frame; present=1 enlarges, arrow keys step the tour
+  function flags() {
+    const hidden = (query.get("hide") || "").split(",").filter((name) => /^\w+$/.test(name));
+    const style = document.createElement("style");
+    style.textContent = hidden.map((name) => `#control-${name}, .part-of-${name} { display: none !important; }`).join("\n");
+    document.head.append(style);
+    for (const flag of ["embed", "present"]) document.documentElement.classList.toggle(flag, query.get(flag) === "1");
+    if (query.get("present") === "1") {
+      document.addEventListener("keydown", (event) => {
+        if (event.target.closest("input, textarea, [role=radio], [role=tab]")) return;
+        const button = { ArrowRight: "#tour-next", ArrowLeft: "#tour-back" }[event.key];
+        if (button) document.querySelector(button)?.click();
+      });
+    }
+  }
+  flags();
+
+  return { figure, saveFigure, canvas, address, copyLink, printSheet };
+})();

@@ -1,0 +1,200 @@
+"""How a Space reaches a browser: the gate that all visitors pass, launch settings, files and tags.
+
+The same settings serve a Space alone (`launch`) and inside the gallery (`mounted`).
+"""
+
+import html
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from core import draw, store
+from core.card import Card, Refused
+
+HERE = Path(__file__).resolve().parent
+QUEUE_SIZE = 60  # events waiting per Space before a newcomer is told that it is busy
+
+
+class Gate:
+    """Lets so many answers be computed at once in this process, and so many wait a moment.
+
+    Each mounted Space has a queue of its own; without one gate for all of them, thirty
+    visitors on five Spaces would start thirty computations on two cores.
+
+    slots       answers computed at the same time
+    waiting     visitors who may wait for a slot
+    patience_s  how long they wait
+    """
+
+    def __init__(self, slots: int, waiting: int, patience_s: float) -> None:
+        self._slots = threading.BoundedSemaphore(slots)
+        self._places = threading.BoundedSemaphore(slots + waiting)
+        self._patience_s = patience_s
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Hold a slot; raises Refused with a sentence for the visitor if none comes free in time."""
+        busy = Refused("Busy: many visitors are asking at once. Your settings are kept; move a control to ask again.")
+        if not self._places.acquire(blocking=False):
+            raise busy
+        try:
+            if not self._slots.acquire(timeout=self._patience_s):
+                raise busy
+            try:
+                yield
+            finally:
+                self._slots.release()
+        finally:
+            self._places.release()
+
+
+GATE = Gate(slots=max(1, os.cpu_count() or 1), waiting=40, patience_s=2.0)
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's theme in the project's tokens; system fonts, so that nothing is fetched."""
+    light = {name: pair[0] for name, pair in draw.TOKENS.items()}
+    dark = {name: pair[1] for name, pair in draw.TOKENS.items()}
+    roles = {
+        "body_background_fill": "paper",
+        "background_fill_primary": "card",
+        "background_fill_secondary": "paper",
+        "block_background_fill": "card",
+        "body_text_color": "ink",
+        "body_text_color_subdued": "subdued",
+        "block_label_text_color": "subdued",
+        "block_title_text_color": "ink",
+        "block_info_text_color": "subdued",
+        "border_color_primary": "line",
+        "block_border_color": "line",
+        "input_background_fill": "card",
+        "button_secondary_background_fill": "card",
+        "button_secondary_background_fill_hover": "paper",
+        "button_secondary_text_color": "ink",
+        "button_secondary_border_color": "line",
+        "link_text_color": "petrol",
+        "link_text_color_hover": "petrol",
+        "color_accent": "petrol",
+        "slider_color": "petrol",
+    }
+    colours = {role: light[token] for role, token in roles.items()}
+    colours |= {f"{role}_dark": dark[token] for role, token in roles.items() if role != "color_accent"}
+    base = gr.themes.Base(
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+        radius_size=gr.themes.sizes.radius_sm,
+        spacing_size=gr.themes.sizes.spacing_sm,
+    )
+    return base.set(block_shadow="none", button_secondary_shadow="none", **colours)
+
+
+def css() -> str:
+    """The style sheet of a page: tokens, then the rules over them."""
+    return draw.theme_css() + (HERE / "page.css").read_text(encoding="utf-8")
+
+
+def routes() -> list[Route]:
+    """What every page needs from its own host: Plotly, the page's script, the model cards."""
+
+    def plotly(_: Request) -> Response:
+        path = str(files("plotly") / "package_data" / "plotly.min.js")
+        return FileResponse(path, media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
+
+    def script(_: Request) -> Response:
+        return FileResponse(HERE / "page.js", media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+    def model_card(request: Request) -> Response:
+        name = f"{request.path_params['topic']}/{request.path_params['variant']}"
+        path = store.CHECKPOINTS / name / "README.md"
+        if not re.fullmatch(r"\w+/\w+", name) or not path.is_file():
+            return PlainTextResponse(f"There is no model card for {name}.", status_code=404)
+        return PlainTextResponse(path.read_text(encoding="utf-8"))
+
+    return [
+        Route("/vitrine/plotly.min.js", plotly),
+        Route("/vitrine/page.js", script),
+        Route("/vitrine/models/{topic}/{variant}", model_card),
+    ]
+
+
+class ShareTags:
+    """Writes title, description and picture of a card into the served HTML.
+
+    Gradio adds the tags of `head=` by script, which the programs that preview a link do not run.
+    """
+
+    def __init__(self, app: Any, card: Card) -> None:
+        self.app = app
+        words = {"title": card.question, "description": card.claim, "site_name": "Vitrine"}
+        tags = "".join(
+            f'<meta property="og:{key}" content="{html.escape(text)}" />\n' for key, text in words.items()
+        )
+        self.tags = f"{tags}<title>{html.escape(card.question)} · Vitrine</title>\n".encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope.get("method") != "GET":
+            await self.app(scope, receive, send)
+            return
+        start: dict[str, Any] = {}
+
+        async def rewrite(message: Any) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                kinds = dict(message["headers"]).get(b"content-type", b"")
+                if kinds.startswith(b"text/html"):
+                    start = message
+                    return
+            elif start and message["type"] == "http.response.body":
+                # Gradio renders its page in one piece, so this is the whole document.
+                body = re.sub(rb"<meta\s+(property=\"og:|name=\"twitter:)[^>]*>|<title>.*?</title>", b"", message["body"])
+                body = body.replace(b"<head>", b"<head>\n" + self.tags, 1)
+                length = (b"content-length", str(len(body)).encode())
+                kept = [pair for pair in start["headers"] if pair[0] != b"content-length"]
+                await send({**start, "headers": [*kept, length]})
+                start = {}
+                message = {**message, "body": body}
+            await send(message)
+
+        await self.app(scope, receive, rewrite)
+
+
+def settings(card: Card) -> dict[str, Any]:
+    """What `launch` and `mount_gradio_app` are both told."""
+    return {
+        "theme": theme(),
+        "css": css(),
+        "footer_links": ["api"],
+        "run_history": False,  # would keep visitors' inputs in the browser of a shared machine
+        "ssr_mode": False,
+        "show_error": False,
+        "max_file_size": "11mb",  # a little above our own limit, so that the sentence is ours
+        "app_kwargs": {"routes": routes(), "middleware": [Middleware(ShareTags, card=card)]},
+    }
+
+
+def mounted(demo: gr.Blocks, card: Card, path: str) -> FastAPI:
+    """A Space as an application of its own, for a host that serves several below `path`."""
+    return gr.mount_gradio_app(FastAPI(), demo, path="/", root_path=path, **settings(card))
+
+
+def launch(demo: gr.Blocks, card: Card) -> None:
+    """Serve one Space alone, on GRADIO_SERVER_NAME and GRADIO_SERVER_PORT; ends in good order on SIGTERM."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    demo.launch(quiet=False, **settings(card))

@@ -1,0 +1,215 @@
+"""What the MC dropout topic says about itself."""
+
+from core.card import Bound, Card, Paper, Param, Score, Step
+
+RUN = "mc_dropout/dropout"
+BATCH_NORM = "mc_dropout/dropout_batchnorm"
+TWIN = "mc_dropout/deterministic"
+TRAINING_RATE = 0.5
+
+CARD = Card(
+    slug="mc_dropout",
+    family="Uncertainty",
+    question="How sure is the network?",
+    claim="Dropout stays on while it predicts. If the passes disagree, the model is unsure; "
+    "if they all say half 3, half 8, the picture is ambiguous.",
+    sample="digit",
+    params=(
+        Param(
+            name="digit",
+            kind="choice",
+            default="three",
+            label="Or take one",
+            help="",
+            choices={
+                "three": "a 3",
+                "five_or_six": "5 or 6?",
+                "four_or_nine": "4 or 9?",
+                "seven": "a 7",
+                "scribble": "a scribble",
+                "letter": "a letter",
+                "shoe": "a shoe",
+                "trousers": "trousers",
+            },
+        ),
+        Param(
+            name="rotate",
+            kind="number",
+            default=0,
+            label="Rotate",
+            help="Turns the picture counter-clockwise; the network never saw turned digits.",
+            low=-180,
+            high=180,
+            step=5,
+            unit="°",
+        ),
+        Param(
+            name="T",
+            kind="whole",
+            default=50,
+            label="Passes T",
+            help="More passes measure the doubt more exactly; they do not reduce it.",
+            low=1,
+            high=200,
+        ),
+        Param(
+            name="rate",
+            kind="number",
+            default=TRAINING_RATE,
+            label="Dropout rate",
+            help="A higher rate removes more units in each pass, so the passes differ more. Trained at 0.5.",
+            low=0,
+            high=0.9,
+            step=0.05,
+        ),
+        Param(
+            name="mode",
+            kind="choice",
+            default="mc",
+            label="Network",
+            help="Which network answers; with dropout off there is one pass and no contradiction.",
+            choices={"mc": "dropout on", "off": "dropout off", "twin": "trained without dropout"},
+            main=False,
+        ),
+        Param(
+            name="seed",
+            kind="seed",
+            default=0,
+            label="Seed",
+            help="Another number draws other thinned networks; the answer should hardly change.",
+            main=False,
+        ),
+    ),
+    papers=(
+        Paper(
+            "Dropout as a Bayesian Approximation",
+            "Gal and Ghahramani",
+            2016,
+            "https://arxiv.org/abs/1506.02142",
+        ),
+        Paper(
+            "Bayesian Active Learning for Classification and Preference Learning",
+            "Houlsby, Huszár, Ghahramani and Lengyel",
+            2011,
+            "https://arxiv.org/abs/1112.5745",
+        ),
+        Paper("On Calibration of Modern Neural Networks", "Guo et al.", 2017, "https://arxiv.org/abs/1706.04599"),
+    ),
+    scores=(
+        Score(RUN, "error_mc50", "test error (MNIST), 50 passes", percent=True, baseline="error_off"),
+        Score(RUN, "nll_mc50", "NLL in nat, 50 passes", digits=4, baseline="nll_off"),
+        Score(RUN, "ece_mc50", "ECE, 50 passes", percent=True, baseline="ece_off"),
+        Score(RUN, "nll_tempered", "NLL in nat, dropout off, temperature", digits=4, baseline="nll_off"),
+        Score(RUN, "ece_tempered", "ECE, dropout off, temperature", percent=True, baseline="ece_off"),
+        Score(RUN, "auroc_mc50", "AUROC digits against clothes, 50 passes", digits=3, baseline="auroc_off"),
+        Score(TWIN, "error_off", "test error, trained without dropout", percent=True),
+        Score(TWIN, "nll_off", "NLL in nat, trained without dropout", digits=4),
+        Score(TWIN, "ece_off", "ECE, trained without dropout", percent=True),
+        Score(TWIN, "auroc_off", "AUROC, trained without dropout", digits=3),
+        Score(BATCH_NORM, "error_mc50", "test error, with batch norm, 50 passes", percent=True, baseline="error_off"),
+        Score(BATCH_NORM, "nll_mc50", "NLL in nat, with batch norm, 50 passes", digits=4, baseline="nll_off"),
+        Score(BATCH_NORM, "ece_mc50", "ECE, with batch norm, 50 passes", percent=True, baseline="ece_off"),
+        Score(BATCH_NORM, "auroc_mc50", "AUROC, with batch norm, 50 passes", digits=3, baseline="auroc_off"),
+    ),
+    tour=(
+        Step(
+            ask="Turn the 3 slowly, all the way round. Where will it doubt most?",
+            choices=("at 90°", "at 180°", "it depends on the shape"),
+            right=2,
+            set={"digit": "three"},
+            then={"rotate": 60},
+            look="Drag Rotate and watch the lower curve: it shows the doubt at every angle at once.",
+            why="The doubt peaks between shapes that the network knows, not at the largest angle. "
+            "Upside down, a 3 is again something that looks like a digit.",
+            minutes=2,
+            holds=(Bound("doubt", ">=", 0.3),),
+        ),
+        Step(
+            ask="One pass: the model's doubt will be exactly 0. Is that good news?",
+            choices=("yes, it is sure", "no, one vote cannot disagree", "only if the vote is right"),
+            right=1,
+            set={"digit": "five_or_six", "T": 1},
+            look="Set T to 2, then 5, and watch the dark part of the bar appear.",
+            why="Model doubt measures how much the passes contradict each other. "
+            "One pass has nobody to contradict, so 0 says nothing.",
+            minutes=2,
+            holds=(Bound("model_doubt", "==", 0),),
+        ),
+        Step(
+            ask="From 50 to 200 passes: what happens to the doubt?",
+            choices=("it shrinks to a quarter", "it only settles", "it grows"),
+            right=1,
+            set={"digit": "five_or_six"},
+            then={"T": 200},
+            look="Move T between 50 and 200; try other seeds under More controls.",
+            why="More passes do not make the network surer. They measure the same doubt more exactly, "
+            "as more dice throws do not change the dice.",
+            minutes=2,
+            holds=(Bound("doubt", ">=", 0.5),),
+        ),
+        Step(
+            ask="Raise the dropout rate from 0.5 to 0.8. Who becomes less sure?",
+            choices=("the picture", "the model", "nobody"),
+            right=1,
+            set={"digit": "four_or_nine"},
+            then={"rate": 0.8},
+            look="Compare the dark and the hatched part of the bar as you drag Dropout rate.",
+            why="The picture is the same. Thinner networks differ more from each other, so it is mostly "
+            "the dark part that grows: the rate is part of the model, and its doubt depends on it.",
+            minutes=2,
+            holds=(Bound("model_doubt", ">=", 0.1),),
+        ),
+        Step(
+            ask="Turn the 7 far enough. Can it be sure, agree with itself, and be wrong?",
+            choices=("no, doubt would warn us", "yes"),
+            right=1,
+            set={"digit": "seven"},
+            then={"rotate": -150},
+            look="All passes agree on another digit, with almost no doubt. Turn on a little and watch it break.",
+            why="Doubt tells where the passes disagree, not where they are all wrong together. "
+            "Far from its training pictures the network may be confidently wrong.",
+            minutes=2,
+            holds=(
+                Bound("confidence", ">=", 0.95),
+                Bound("model_doubt", "<=", 0.02),
+                Bound("correct", "==", 0),
+            ),
+        ),
+    ),
+    formula=r"p(y \mid x) \approx \frac{1}{T} \sum_{t=1}^{T} \operatorname{softmax}\big(f_{\hat w_t}(x)\big)_y "
+    r"\qquad \underbrace{\mathbb{H}\big[p(y \mid x)\big]}_{\text{doubt}} = "
+    r"\underbrace{\tfrac{1}{T}\sum_t \mathbb{H}\big[p_t(y \mid x)\big]}_{\text{picture ambiguous}} + "
+    r"\underbrace{\mathbb{I}[y, w]}_{\text{model unsure}}",
+    symbols={
+        "x, y": "the picture, and a digit that it may show",
+        "T, t": "number of passes, and one of them",
+        "ŵ_t": "the weights that pass t keeps: each unit of the head stays with probability 1 − rate",
+        "f": "the network's logits, one number per digit",
+        "p_t(y | x)": "what pass t says: one dot per digit in the figure",
+        "H[p]": "entropy −Σ p ln p in nat: 0 if all is on one digit, ln 10 = 2.30 if all digits are equal",
+        "I[y, w]": "mutual information: how much the passes contradict each other",
+    },
+    not_this="A probability of 0.99 does not mean that 99 of 100 such pictures are read correctly: that would be "
+    "calibration, and it holds at best for pictures like the training ones. And little doubt is no proof: "
+    "the last step of the tour shows a wrong answer that all passes share.",
+    tiles={
+        "answer": "The digit with the largest mean probability, p(y|x) = 1/T Σ p_t(y|x).",
+        "votes": "How many of the T passes put this digit first; 1 − that share is the variation ratio.",
+        "doubt": "Entropy of the mean, H = −Σ p ln p, as a share of its maximum ln 10 = 2.30 nat; "
+        "the dark part is the mutual information I (the passes disagree), the hatched part the mean entropy "
+        "of the single passes (each is unsure for itself).",
+    },
+    limits=(
+        "It knows upright handwritten digits only: letters, clothes and turned digits are answered with a digit too.",
+        "Doubt is measured with dropout in the last two layers; the convolutions are the same in every pass.",
+        "Input: a drawing, or a picture with one digit, dark on light or light on dark; "
+        "PNG, JPEG, WebP, GIF, BMP or TIFF, up to 10 MB and 50 megapixels.",
+    ),
+    data=(
+        "MNIST (LeCun, Cortes and Burges 1998), CC BY-SA 3.0: training, validation and test; "
+        "four validation digits travel with the weights.",
+        "Fashion-MNIST (Zalando Research 2017), MIT: 20 training pictures travel with the weights; "
+        "the test pictures score the AUROC.",
+    ),
+    command="make evaluate TOPIC=mc_dropout",
+)

@@ -1,0 +1,266 @@
+"""Named data: what is said when it is missing, what is refused, and what the pictures are like."""
+
+import gzip
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+
+from core import data
+from core.vision import torchvision
+
+DOWNLOAD = "torchvision.datasets.mnist.download_and_extract_archive"
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The file format of MNIST: magic number (0, 0, type 8, dimensions), sizes, bytes."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path) -> Path:
+    """An empty cache of the test's own, and no network."""
+
+    def no_network(*_, **__) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(DOWNLOAD, no_network)
+    return tmp_path / "cache" / "vitrine" / "MNIST" / "raw"
+
+
+@pytest.fixture
+def small_mnist(monkeypatch, tmp_path, cache) -> Path:
+    """A folder with four small files in MNIST's format, which count as the originals; VITRINE_DATA names it."""
+    noise = np.random.default_rng(0).integers(0, 256, (5, 28, 28))
+    contents = {
+        "train-images-idx3-ubyte.gz": idx(noise[:3]),
+        "train-labels-idx1-ubyte.gz": idx(np.array([7, 0, 9])),
+        "t10k-images-idx3-ubyte.gz": idx(noise[3:]),
+        "t10k-labels-idx1-ubyte.gz": idx(np.array([1, 2])),
+    }
+    source = data.SOURCES["mnist"]
+    folder = tmp_path / "data" / source.folder
+    folder.mkdir(parents=True)
+    hashes = {}
+    for file, content in contents.items():
+        packed = gzip.compress(content, mtime=0)
+        (folder / file).write_bytes(packed)
+        hashes[file] = hashlib.sha256(packed).hexdigest()
+    monkeypatch.setitem(data.SOURCES, "mnist", replace(source, files=hashes))
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path / "data"))
+    return folder
+
+
+@pytest.mark.parametrize(("name", "split"), [("cifar", "train"), ("mnist", "validation"), ("", "")])
+def test_unknown_names_are_refused(name, split):
+    with pytest.raises(ValueError, match=r"\['fashion_mnist', 'mnist'\].*\('train', 'test'\)") as raised:
+        data.load(name, split)
+    assert f"got {name!r}, {split!r}" in str(raised.value)
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+@pytest.mark.parametrize("name", sorted(data.SOURCES))
+def test_without_the_variable_it_says_what_to_do(monkeypatch, cache, name, value):
+    if value is None:
+        monkeypatch.delenv("VITRINE_DATA", raising=False)
+    else:
+        monkeypatch.setenv("VITRINE_DATA", value)
+    source = data.SOURCES[name]
+    assert data.root() is None
+    assert not data.available(name)
+    with pytest.raises(data.MissingSource) as raised:
+        data.load(name, "train")
+    sentence = str(raised.value)
+    assert source.title in sentence
+    assert "VITRINE_DATA is not set. Set it to a folder" in sentence
+    assert source.folder in sentence
+
+
+@pytest.mark.parametrize("name", sorted(data.SOURCES))
+def test_an_empty_folder_without_network_says_what_to_do(monkeypatch, tmp_path, cache, name):
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
+    source = data.SOURCES[name]
+    assert not data.available(name)
+    with pytest.raises(data.MissingSource) as raised:
+        data.load(name, "test")
+    sentence = str(raised.value)
+    assert source.title in sentence
+    assert str(tmp_path / source.folder) in sentence
+    assert f"VITRINE_DATA is {tmp_path}" in sentence
+    assert "no network" in sentence
+    assert "Copy its four .gz files into that folder." in sentence
+
+
+def test_the_root_may_start_at_home(monkeypatch):
+    monkeypatch.setenv("VITRINE_DATA", "~/pictures")
+    assert data.root() == Path.home() / "pictures"
+
+
+def test_load_reads_what_the_files_say(small_mnist):
+    assert data.available("mnist")
+    train, test = data.load("mnist", "train"), data.load("mnist", "test")
+    assert train.images.shape == (3, 1, 28, 28)
+    assert test.images.shape == (2, 1, 28, 28)
+    assert (train.images.dtype, train.labels.dtype) == (torch.float32, torch.int64)
+    assert train.labels.tolist() == [7, 0, 9]
+    assert train.classes == tuple("0123456789")
+    packed = (small_mnist / "t10k-images-idx3-ubyte.gz").read_bytes()
+    pixels = np.frombuffer(gzip.decompress(packed), np.uint8, offset=16).reshape(2, 1, 28, 28)
+    np.testing.assert_array_equal(test.images.numpy(), pixels.astype(np.float32) / np.float32(255))
+
+
+def test_a_second_load_needs_only_the_cache(small_mnist):
+    first = data.load("mnist", "train")
+    for path in small_mnist.iterdir():
+        path.unlink()
+    torch.testing.assert_close(data.load("mnist", "train").images, first.images, rtol=0, atol=0)
+
+
+def test_another_file_under_the_same_name_is_refused(small_mnist, cache):
+    path = small_mnist / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(gzip.compress(idx(np.array([3, 3]))))
+    with pytest.raises(ValueError, match="is not the original: its sha256 differs") as raised:
+        data.load("mnist", "test")
+    assert str(path) in str(raised.value)
+    assert not (cache / "t10k-labels-idx1-ubyte").exists()
+
+
+def test_a_load_that_was_killed_leaves_nothing_to_trust(monkeypatch, small_mnist, cache):
+    def kill(*_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", kill)
+        with pytest.raises(KeyboardInterrupt):
+            data.load("mnist", "train")
+    assert not (cache / "train-images-idx3-ubyte").exists()
+    assert data.load("mnist", "train").labels.tolist() == [7, 0, 9]
+
+
+def test_files_that_are_not_there_are_downloaded_once(monkeypatch, tmp_path, small_mnist):
+    asked = []
+
+    def download(url: str, download_root: str, filename: str, md5: str) -> None:
+        asked.append(filename)
+        packed = (tmp_path / "server" / filename).read_bytes()
+        Path(download_root, filename.removesuffix(".gz")).write_bytes(gzip.decompress(packed))
+
+    monkeypatch.setattr(DOWNLOAD, download)
+    small_mnist.rename(tmp_path / "server")
+    assert data.load("mnist", "train").labels.tolist() == [7, 0, 9]
+    assert data.load("mnist", "test").labels.tolist() == [1, 2]
+    assert asked == list(data.SOURCES["mnist"].files)
+
+
+def test_each_source_names_the_files_that_torchvision_reads():
+    classes = {"mnist": torchvision.datasets.MNIST, "fashion_mnist": torchvision.datasets.FashionMNIST}
+    for name, source in data.SOURCES.items():
+        assert source.name == name
+        assert list(source.files) == [file for file, _ in classes[name].resources]
+        assert all(len(sha256) == 64 for sha256 in source.files.values())
+        assert len(source.classes) == 10
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Loads the real data sets, unpacked into a cache of the test's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+        def load(name: str, split: str) -> data.Examples:
+            if not data.available(name):
+                pytest.skip(f"{data.SOURCES[name].title} is not below VITRINE_DATA")
+            return data.load(name, split)
+
+        yield load
+
+
+# Counts per class as the authors publish them; Fashion-MNIST is balanced by design.
+COUNTS = {
+    ("mnist", "train"): [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
+    ("mnist", "test"): [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
+    ("fashion_mnist", "train"): [6000] * 10,
+    ("fashion_mnist", "test"): [1000] * 10,
+}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "split"), list(COUNTS))
+def test_the_real_data_are_what_their_authors_say(real, name, split):
+    examples = real(name, split)
+    assert examples.labels.bincount().tolist() == COUNTS[name, split]
+    assert examples.images.shape == (sum(COUNTS[name, split]), 1, 28, 28)
+    assert (examples.images.dtype, examples.labels.dtype) == (torch.float32, torch.int64)
+    assert (examples.images.min().item(), examples.images.max().item()) == (0.0, 1.0)
+    # Whole grey levels, so that a picture survives being stored as bytes.
+    levels = examples.images[:1000] * 255
+    torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.data
+def test_mnist_has_the_mean_and_spread_that_everybody_uses(real):
+    images = real("mnist", "train").images
+    assert images.mean().item() == pytest.approx(0.1307, abs=5e-5)
+    assert images.std().item() == pytest.approx(0.3081, abs=5e-5)
+
+
+def test_digits_are_framed_like_mnist():
+    digits = data.digits()
+    assert digits.images.shape == (1797, 1, 28, 28)
+    assert (digits.images.dtype, digits.labels.dtype) == (torch.float32, torch.int64)
+    assert digits.images.min() == 0
+    assert 0.9 < digits.images.max() <= 1
+    assert digits.labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    inside = digits.images[:, :, 4:-4, 4:-4]
+    torch.testing.assert_close(digits.images.sum(), inside.sum())  # the margin of four pixels is dark
+    torch.testing.assert_close(data.digits().images, digits.images, rtol=0, atol=0)
+
+
+def test_photographs_are_colour_pictures():
+    photographs = data.photographs()
+    assert sorted(photographs) == ["astronaut", "chelsea", "coffee"]
+    for picture in photographs.values():
+        assert picture.dtype == torch.float32
+        assert picture.shape[0] == 3
+        assert min(picture.shape[1:]) >= 300
+        assert 0 <= picture.min() < 0.1
+        assert 0.9 < picture.max() <= 1
+        assert not torch.equal(picture[0], picture[1])
+
+
+@pytest.mark.parametrize("shape", ["scribble", "cross", "ring", "3", "8", "A"])
+@pytest.mark.parametrize("size", [28, 40])
+def test_drawn_shapes_are_bright_on_dark_inside_a_margin(shape, size):
+    picture = data.drawn(shape, size)
+    assert picture.shape == (1, size, size)
+    assert picture.dtype == torch.float32
+    assert picture.min() == 0
+    assert 0.9 < picture.max() <= 1
+    assert 0.05 < picture.mean() < 0.3  # MNIST's own digits average 0.13
+    edge = torch.cat([picture[0, [0, -1]].flatten(), picture[0, :, [0, -1]].flatten()])
+    assert edge.max() == 0
+    assert ((picture > 0) & (picture < 1)).any()  # soft edges
+    torch.testing.assert_close(data.drawn(shape, size), picture, rtol=0, atol=0)
+
+
+def test_drawn_shapes_differ():
+    pictures = [data.drawn(shape) for shape in ("scribble", "cross", "ring", "3", "8")]
+    assert all(not torch.equal(a, b) for i, a in enumerate(pictures) for b in pictures[:i])
+
+
+def test_a_cross_and_a_ring_are_symmetric():
+    for shape in ("cross", "ring"):
+        picture = data.drawn(shape)
+        torch.testing.assert_close(picture, picture.flip(2), rtol=0, atol=0.25)
+
+
+@pytest.mark.parametrize("shape", ["", "square", "12"])
+def test_other_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match=f"expected scribble, cross, ring or one character, got {shape!r}"):
+        data.drawn(shape)
