@@ -22,7 +22,6 @@ from core.topics.mc_dropout.network import DropoutCNN
 from core.topics.mc_dropout.picture import framed, rotated
 
 ANGLES = torch.arange(-180, 181, 10)
-CURVE_PASSES = 20  # thinned networks behind the curve over all angles: its shape needs no more
 LN10 = math.log(10)
 PICK = (
     Param("t", "whole", 1, "Pass", "Which of the T passes.", low=1, high=200),
@@ -94,7 +93,7 @@ def answer(values: Mapping[str, Value], own: str) -> page.Answer:
     }
     if label is not None:
         numbers["correct"] = int(top == label)
-    curve = votes_of(values, rotated(upright, ANGLES), passes=min(CURVE_PASSES, int(values["T"])))
+    curve = votes_of(values, rotated(upright, ANGLES), passes=int(values["T"])) if values["curve"] else None
     share = numbers["doubt"] / LN10
     tiles = [
         Tile("answer", str(top), f"mean probability {mean[top]:.0%}"),
@@ -110,13 +109,15 @@ def answer(values: Mapping[str, Value], own: str) -> page.Answer:
         f"chosen by {agreeing} of {passes} passes; doubt {share:.0%} of its maximum."
     )
     shown = {"own": own, "shown": draw.picture_url(upright[0].numpy(), ink_dark=True)}
-    figure = draw.to_json(votes_figure(votes[:, 0], top, curve, float(values["rotate"]), sentence))
-    return page.Answer(figure, tiles, numbers, rows, [shown, seen_html(turned[0, 0])])
+    figure = votes_figure(votes[:, 0], top, sentence)
+    if curve is not None:
+        add_curve(figure, curve, float(values["rotate"]))
+    return page.Answer(draw.to_json(figure), tiles, numbers, rows, [shown, seen_html(turned[0, 0])])
 
 
-def votes_figure(votes: Tensor, top: int, curve: Tensor, degrees: float, sentence: str) -> go.Figure:
-    """Above, one dot per pass and digit with the mean as a bar; below, the doubt at every angle."""
-    figure = draw.figure(height=318, sentence=sentence)
+def votes_figure(votes: Tensor, top: int, sentence: str) -> go.Figure:
+    """One dot per pass and digit, the mean as a grey bar; the first digit in the colour of this one."""
+    figure = draw.figure(height=246, sentence=sentence)
     passes = len(votes)
     # A fixed, even spread: dots must not jump sideways while a slider moves.
     spread = (np.arange(passes) * 0.618034 % 1 - 0.5) * 0.5
@@ -142,6 +143,15 @@ def votes_figure(votes: Tensor, top: int, curve: Tensor, degrees: float, sentenc
         marker={"symbol": "line-ew", "size": 26, "line": {"width": 3, "color": draw.MID_TEXT}},
         hovertemplate="%{x}: mean probability %{y:.2f}<extra></extra>",
     )
+    figure.update_layout(
+        xaxis={"range": [-0.6, 9.6], "tickvals": list(range(10)), "title": {"text": "digit"}, "showgrid": False},
+        yaxis={"range": [-0.03, 1.03], "title": {"text": "probability, one dot per pass"}, "tickvals": [0, 0.5, 1]},
+    )
+    return figure
+
+
+def add_curve(figure: go.Figure, curve: Tensor, degrees: float) -> None:
+    """Below the votes, the doubt at every angle, from the same thinned networks; a line where the picture is now."""
     doubts = {
         "picture ambiguous": method.expected_entropy(curve) / LN10 * 100,
         "model unsure": method.mutual_information(curve) / LN10 * 100,
@@ -162,12 +172,11 @@ def votes_figure(votes: Tensor, top: int, curve: Tensor, degrees: float, sentenc
         line={"color": draw.VERMILION, "width": 2, "dash": "dot"},
     )  # fmt: skip
     figure.update_layout(
-        xaxis={"range": [-0.6, 9.6], "tickvals": list(range(10)), "title": {"text": "digit"}, "anchor": "y"},
-        yaxis={"range": [-0.02, 1.02], "title": {"text": "probability"}, "domain": [0.42, 1], "tickvals": [0, 0.5, 1]},
+        yaxis={"domain": [0.46, 1], "title": {"text": "probability"}},
+        xaxis={"anchor": "y", "title": {"text": ""}},
         xaxis2={"range": [-185, 185], "tickvals": [-180, -90, 0, 90, 180], "ticksuffix": "°", "anchor": "y2"},
-        yaxis2={"range": [0, 100], "title": {"text": "doubt (%)"}, "domain": [0, 0.22], "tickvals": [0, 50, 100]},
+        yaxis2={"range": [0, 100], "title": {"text": "doubt (%)"}, "domain": [0, 0.3], "tickvals": [0, 50, 100]},
     )
-    return figure
 
 
 def seen_html(picture: Tensor) -> str:
@@ -271,8 +280,10 @@ def widgets(first: page.Answer) -> page.Widgets:
     """The input column: a canvas, and beside it what the network sees."""
     with gr.Row(elem_classes="row-of-buttons", equal_height=False):
         canvas = page.picture_input("Draw a digit", first.extras[0]["shown"])
-        sight = gr.HTML(first.extras[1])
-    return page.Widgets(own=canvas, extras=[canvas, sight])
+        with gr.Column(min_width=120):
+            sight = gr.HTML(first.extras[1])
+            file = page.picture_button()
+    return page.Widgets(own=canvas, file=file, extras=[canvas, sight])
 
 
 space = page.Space(

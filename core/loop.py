@@ -23,6 +23,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+DIVERGED = 4.0  # times the first loss: a range test counts more than that as a blow-up
 Loss = Callable[..., Tensor]  # loss(network, *batch) -> scalar
 Row = dict[str, float]
 
@@ -174,7 +175,9 @@ def fit(
     returns    History; fewer than `epochs` rows if the budget ended it
     raises     ValueError if the batch cannot be divided, or exceeds the examples
     """
-    accelerator = Accelerator()
+    # Unless it is told to use the CPU, processes without a GPU would not find each other
+    # and would train the same run side by side.
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
     share, rank = accelerator.num_processes, accelerator.process_index
     count = len(examples[0])
     if batch % share or not 0 < batch <= count:
@@ -263,7 +266,10 @@ def range_test(
     `min(trials, key=lambda trial: trial.slope)` is the answer. The line uses every batch;
     comparing only the first with the last loss would pick by batch noise.
 
-    returns one Trial per rate; a slope is +inf where a loss stopped being finite
+    A blow-up that comes back down would have the steepest line of all, so it does not count.
+
+    returns one Trial per rate; a slope is +inf where a loss stopped being finite or rose above
+            four times the first one
     raises  ValueError if fewer than three batches are asked for or there are too few examples
     """
     if batches < 3 or batches * batch > len(examples[0]):
@@ -284,9 +290,9 @@ def range_test(
                     optimizer.zero_grad(set_to_none=True)
                     value.backward()
                     optimizer.step()
-                    losses.append(float(value))
-            finite = bool(np.isfinite(losses).all())
-            slope = float(np.polyfit(np.arange(batches), losses, 1)[0]) if finite else float("inf")
+                    losses.append(value.item())
+            diverged = not np.isfinite(losses).all() or max(losses) > DIVERGED * abs(losses[0])
+            slope = float("inf") if diverged else float(np.polyfit(np.arange(batches), losses, 1)[0])
             trials.append(Trial(rate, tuple(losses), slope))
     finally:
         network.load_state_dict(start)

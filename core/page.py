@@ -14,6 +14,7 @@ How other topics sit in it:
                                shows each, until the deadline or the visitor's next move
 """
 
+import functools
 import inspect
 import json
 import logging
@@ -57,10 +58,12 @@ class Widgets:
     """An app's own widgets, laid out in the frame's input column.
 
     own     the component that holds the visitor's own input, its value with a key `own`, or None
+    file    the button that uploads a file into `own`, or None
     extras  components that each answer fills
     """
 
     own: gr.HTML | None = None
+    file: gr.UploadButton | None = None
     extras: Sequence[gr.components.Component] = ()
 
 
@@ -77,7 +80,7 @@ def figure_view(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
 
 
 def picture_input(label: str, shown: str) -> gr.HTML:
-    """A canvas for drawing; `page.Space` adds an upload button, and paste and drop reach it.
+    """A canvas for drawing; what is pasted or dropped goes to `picture_button`.
 
     label  "Draw a digit"
     shown  data URL of the picture that it opens with
@@ -96,6 +99,13 @@ def picture_input(label: str, shown: str) -> gr.HTML:
     )
 
 
+def picture_button() -> gr.UploadButton:
+    """Takes a picture from a file or, on a phone, from the camera; `hide=upload` removes it."""
+    return gr.UploadButton(
+        "Upload or photograph", file_types=["image"], elem_id="upload", size="sm", elem_classes="part-of-upload"
+    )
+
+
 def control(param: Param) -> gr.components.Component:
     """The Gradio component of a Param."""
     common: dict[str, Any] = {
@@ -104,6 +114,8 @@ def control(param: Param) -> gr.components.Component:
         "elem_id": f"control-{param.name}",
         "elem_classes": "control",
     }
+    if not param.help:
+        common.pop("info")
     if param.kind in ("number", "whole"):
         return gr.Slider(param.low, param.high, param.default, step=param.step, buttons=["reset"], **common)
     if param.kind == "choice":
@@ -204,6 +216,7 @@ class Space:
 
         if inspect.isgeneratorfunction(handler):
 
+            @functools.wraps(handler)  # Gradio reads the signature to see who wants the request
             def run(*raw: Any) -> Iterator[Any]:
                 try:
                     yield from handler(*raw)
@@ -211,6 +224,7 @@ class Space:
                     yield sentence(error)
         else:
 
+            @functools.wraps(handler)
             def run(*raw: Any) -> Any:
                 try:
                     return handler(*raw)
@@ -262,7 +276,7 @@ class Space:
         query = dict(request.query_params) if request else {}
         self.networks()
         if not {param.name for param in self.card.params} & query.keys() and "step" not in query:
-            return {}
+            return {self._parts["note"]: ""}
         values, remarks = self.card.read_address(query)
         index = int(query["step"]) - 1 if query.get("step", "").isdigit() else 0
         index = index if 0 <= index < len(self.card.tour) else 0
@@ -407,13 +421,8 @@ class Space:
     def _lay_out_input(self) -> None:
         card = self.card
         self._controls: dict[str, Any] = {}
-        with gr.Row(elem_classes="row-of-buttons"):
-            if card.sample:
-                self._controls[card.sample] = control(card.param(card.sample))
-        if self._widgets.own:
-            self._parts["upload"] = gr.UploadButton(
-                "Upload or photograph", file_types=["image"], elem_id="upload", size="sm", elem_classes="part-of-upload"
-            )
+        if card.sample:
+            self._controls[card.sample] = control(card.param(card.sample))
 
     def _lay_out_controls(self) -> None:
         card = self.card
@@ -445,10 +454,9 @@ class Space:
                     )
                     for place in range(4)
                 ]
-            with gr.Row(elem_classes="row-of-buttons"):
-                parts["back"] = gr.Button("Step back", size="sm", elem_id="tour-back", interactive=False)
-                parts["next"] = gr.Button("Next step", size="sm", elem_id="tour-next")
         with gr.Row(elem_id="actions", elem_classes="row-of-buttons"):
+            parts["back"] = gr.Button("Step back", size="sm", elem_id="tour-back", interactive=False)
+            parts["next"] = gr.Button("Next step", size="sm", elem_id="tour-next")
             parts["pin"] = gr.Button("Pin as A", size="sm", elem_id="pin")
             parts["copy"] = gr.Button("Copy link", size="sm", elem_id="copy")
             parts["offer"] = gr.Button("Save", size="sm", elem_id="save-button")
@@ -495,7 +503,7 @@ class Space:
         controls = list(self._controls.values())
         state = [*controls, *([own] if own else [])]
         pinned = parts["pinned"]
-        listed = [part for part in parts.values() if isinstance(part, gr.blocks.Block) and part is not parts.get("upload")]
+        listed = [part for part in parts.values() if isinstance(part, gr.blocks.Block)]
         everything = [*listed, *parts["choices"], *controls, *self._widgets.extras, *([own] if own else [])]
         everything = list(dict.fromkeys(everything))
         common: dict[str, Any] = {
@@ -513,7 +521,8 @@ class Space:
                 component.release(self.guarded(handler), [*state, pinned], **common)
         if own:
             own.input(self.guarded(self.own_changed), [*state, pinned], **common)
-            parts["upload"].upload(self.guarded(self.take_file), [parts["upload"], *state, pinned], **common)
+        if own and (button := self._widgets.file):
+            button.upload(self.guarded(self.take_file), [button, *state, pinned], **common)
         for place, button in enumerate(parts["choices"]):
             choice = gr.Number(place, visible=False, precision=0)
             button.click(self.guarded(self.predict), [parts["step"], choice, pinned], **common)

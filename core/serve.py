@@ -176,7 +176,7 @@ def settings(card: Card) -> dict[str, Any]:
     return {
         "theme": theme(),
         "css": css(),
-        "footer_links": ["api"],
+        "footer_links": [],
         "run_history": False,  # would keep visitors' inputs in the browser of a shared machine
         "ssr_mode": False,
         "show_error": False,

@@ -242,7 +242,7 @@ def _within(budget_s: float, work: Callable[[], Result]) -> Result:
     def run() -> None:
         try:
             outcome.append(work())
-        except BaseException as error:  # handed to the caller's thread below, not swallowed
+        except BaseException as error:  # noqa: BLE001, handed to the caller's thread below, not swallowed
             failure.append(error)
 
     thread = threading.Thread(target=run, name="hub download", daemon=True)
@@ -314,5 +314,6 @@ def shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name -> (dtype, shape) of a safetensors file, read from its header alone."""
     with safe_open(path, framework="pt") as file:
         return {
-            leaf: (file.get_slice(leaf).get_dtype(), tuple(file.get_slice(leaf).get_shape())) for leaf in file.keys()
+            leaf: (file.get_slice(leaf).get_dtype(), tuple(file.get_slice(leaf).get_shape()))
+            for leaf in file.keys()  # noqa: SIM118, safe_open cannot be iterated
         }

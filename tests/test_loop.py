@@ -25,6 +25,15 @@ from torch import Tensor, nn
 from core import data, loop
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """For networks as small as these, threads cost more than they save."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def digits() -> tuple[Tensor, Tensor]:
     examples = data.digits()
@@ -227,10 +236,7 @@ def slow_clock(seconds_an_epoch: float) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("kill", [killed_in_validation, killed_in_the_middle_of_an_epoch, out_of_budget])
-@pytest.mark.parametrize("mixed_precision", [True, False])
-def test_a_killed_run_ends_as_if_nothing_had_happened(tmp_path, digits, kill, mixed_precision):
-    if not mixed_precision:
-        kill = out_of_budget
+def test_a_killed_run_ends_as_if_nothing_had_happened(tmp_path, digits, kill):
     whole, broken, resumed = random_network(), random_network(), random_network(seed=1)
     history, optimizer = train(whole, digits)
     kill(broken, digits, tmp_path)
@@ -397,12 +403,15 @@ def least_squares_slope(losses: tuple[float, ...]) -> float:
 
 
 def test_range_test_picks_a_rate_between_too_timid_and_too_bold(digits):
-    rates = [1e-5, 1e-3, 0.1, 100.0, 1e30]
+    rates = [1e-5, 1e-3, 0.3, 100.0, 1e30]
     trials = ranged(plain_network(), digits, rates)
     assert [trial.rate for trial in trials] == rates
-    assert min(trials, key=lambda trial: trial.slope).rate == 0.1
-    assert -1e-3 < trials[0].slope
+    assert min(trials, key=lambda trial: trial.slope).rate == 0.3
+    assert abs(trials[0].slope) < 0.01
     assert trials[2].slope < -0.02
+    # 100 blows up and comes back down, which a line takes for the steepest fall of all.
+    assert least_squares_slope(trials[3].losses) < trials[2].slope
+    assert trials[3].slope == math.inf
     assert not math.isfinite(trials[4].losses[-1])
     assert trials[4].slope == math.inf
 
@@ -455,7 +464,7 @@ def test_range_test_refuses_too_few_or_too_many_batches(digits, batches):
 def few_steps(examples: tuple[Tensor, Tensor], **options: object) -> tuple[nn.Module, loop.History]:
     """The run that one and two processes do alike."""
     network = plain_network()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     usual = {"epochs": 3, "batch": 64, "seed": 2, "validate": no_score, "report": lambda _: None}
     return network, loop.fit(network, examples, cross_entropy, optimizer=optimizer, **usual | options)
 
@@ -527,6 +536,7 @@ def test_two_processes(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     network, history = few_steps(shared_examples(), mixed_precision=False)
+    assert history.rows[-1]["loss"] < history.rows[0]["loss"] / 2
     facts = [json.loads((tmp_path / f"facts{rank}.json").read_text()) for rank in (0, 1)]
 
     for rank in (0, 1):

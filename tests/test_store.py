@@ -227,10 +227,7 @@ def test_a_score_that_is_not_there_is_refused(run: store.Run) -> None:
         ({"0.bias": None}, "0.bias is missing"),
         ({"0.extra": torch.zeros(1)}, "0.extra is not part of the network"),
         ({"0.weight": torch.zeros(3, 2).half()}, "0.weight has shape (3, 2), the network expects (2, 3)"),
-        (
-            {"0.bias": torch.zeros(2, dtype=torch.int64)},
-            "0.bias has dtype torch.int64, the network expects torch.float32",
-        ),
+        ({"0.bias": torch.tensor([1, 2])}, "0.bias has dtype torch.int64, the network expects torch.float32"),
         ({"0.bias": torch.zeros(2).double()}, "0.bias has dtype torch.float64"),
         ({"1.num_batches_tracked": torch.tensor(1.0)}, "1.num_batches_tracked has dtype torch.float32"),
         ({"1.num_batches_tracked": torch.tensor(1.0).half()}, "1.num_batches_tracked has dtype torch.float16"),

@@ -35,7 +35,7 @@ CARD = Card(
         Param(
             name="rotate",
             kind="number",
-            default=0,
+            default=50,
             label="Rotate",
             help="Turns the picture counter-clockwise; the network never saw turned digits.",
             low=-180,
@@ -61,6 +61,13 @@ CARD = Card(
             low=0,
             high=0.9,
             step=0.05,
+        ),
+        Param(
+            name="curve",
+            kind="flag",
+            default=False,
+            label="Doubt at every angle",
+            help="Adds a curve of the doubt over the whole turn.",
         ),
         Param(
             name="mode",
@@ -117,8 +124,8 @@ CARD = Card(
             choices=("at 90°", "at 180°", "it depends on the shape"),
             right=2,
             set={"digit": "three"},
-            then={"rotate": 60},
-            look="Drag Rotate and watch the lower curve: it shows the doubt at every angle at once.",
+            then={"curve": True},
+            look="Drag Rotate and follow the dotted line: the curve shows the doubt at every angle at once.",
             why="The doubt peaks between shapes that the network knows, not at the largest angle. "
             "Upside down, a 3 is again something that looks like a digit.",
             minutes=2,
@@ -128,7 +135,7 @@ CARD = Card(
             ask="One pass: the model's doubt will be exactly 0. Is that good news?",
             choices=("yes, it is sure", "no, one vote cannot disagree", "only if the vote is right"),
             right=1,
-            set={"digit": "five_or_six", "T": 1},
+            set={"digit": "five_or_six", "T": 1, "rotate": 0},
             look="Set T to 2, then 5, and watch the dark part of the bar appear.",
             why="Model doubt measures how much the passes contradict each other. "
             "One pass has nobody to contradict, so 0 says nothing.",
@@ -139,7 +146,7 @@ CARD = Card(
             ask="From 50 to 200 passes: what happens to the doubt?",
             choices=("it shrinks to a quarter", "it only settles", "it grows"),
             right=1,
-            set={"digit": "five_or_six"},
+            set={"digit": "five_or_six", "rotate": 0},
             then={"T": 200},
             look="Move T between 50 and 200; try other seeds under More controls.",
             why="More passes do not make the network surer. They measure the same doubt more exactly, "
@@ -151,7 +158,7 @@ CARD = Card(
             ask="Raise the dropout rate from 0.5 to 0.8. Who becomes less sure?",
             choices=("the picture", "the model", "nobody"),
             right=1,
-            set={"digit": "four_or_nine"},
+            set={"digit": "four_or_nine", "rotate": 0},
             then={"rate": 0.8},
             look="Compare the dark and the hatched part of the bar as you drag Dropout rate.",
             why="The picture is the same. Thinner networks differ more from each other, so it is mostly "
@@ -163,7 +170,7 @@ CARD = Card(
             ask="Turn the 7 far enough. Can it be sure, agree with itself, and be wrong?",
             choices=("no, doubt would warn us", "yes"),
             right=1,
-            set={"digit": "seven"},
+            set={"digit": "seven", "rotate": 0},
             then={"rotate": -150},
             look="All passes agree on another digit, with almost no doubt. Turn on a little and watch it break.",
             why="Doubt tells where the passes disagree, not where they are all wrong together. "

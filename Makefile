@@ -1,0 +1,44 @@
+# `make` says what there is. Everything runs in .venv, which `make` builds on first use.
+.DEFAULT_GOAL := help
+.PHONY: help run class test check train evaluate bench pictures
+SHELL := bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:
+	@echo "make run        the gallery at http://127.0.0.1:7860"
+	@echo "make class      the gallery for everyone in the room: address and QR code"
+	@echo "make test       every test          make check     style, types, fast tests, reading cost"
+	@echo "make train TOPIC=mc_dropout         make evaluate [TOPIC=…]"
+	@echo "make bench      speed tables        make pictures  first answers, pictures, README table"
+
+# A stamp per requirements file: unchanged requirements install nothing again.
+.venv/run.stamp: requirements.txt
+	@PYTHON="$(PYTHON)" bash scripts/install.sh requirements.txt $@
+.venv/dev.stamp: requirements-dev.txt requirements.txt
+	@PYTHON="$(PYTHON)" bash scripts/install.sh requirements-dev.txt $@
+
+run: .venv/run.stamp
+	@$(BIN)/python apps/gallery.py
+class: .venv/run.stamp
+	@$(BIN)/python apps/gallery.py --class
+
+test: .venv/dev.stamp
+	@bash scripts/chromium.sh
+	$(BIN)/python -m pytest
+check: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not browser and not load and not slow and not data"
+	@$(BIN)/python scripts/reading_cost.py
+
+train: .venv/run.stamp
+	@test -n "$(TOPIC)" || { echo "Say which topic: make train TOPIC=mc_dropout"; exit 2; }
+	$(BIN)/python scripts/train.py $(TOPIC)
+evaluate: .venv/run.stamp
+	$(BIN)/python scripts/evaluate.py $(TOPIC)
+bench: .venv/dev.stamp
+	$(BIN)/python scripts/bench.py $(TOPIC)
+pictures: .venv/dev.stamp
+	$(BIN)/python scripts/pictures.py

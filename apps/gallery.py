@@ -1,0 +1,270 @@
+"""The front door: one process, every Space at /<topic>/, built when first asked for.
+
+python apps/gallery.py           on this machine
+python apps/gallery.py --class   for everyone in the room, with address and QR code
+"""
+
+import argparse
+import asyncio
+import importlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from core import card as cards
+from core import draw, markup, serve, store
+from core.card import Card
+
+PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
+log = logging.getLogger("vitrine")
+
+
+class LazySpace:
+    """A Space that is built when somebody first asks for it, and a page that says so if that fails.
+
+    Its application has a lifespan of its own (Gradio's queue runs in it), which one task
+    enters and leaves: a lifespan must end in the task that began it.
+    """
+
+    def __init__(self, slug: str, card: Card, build: Callable[[str], gr.Blocks]) -> None:
+        self.slug, self.card, self.build = slug, card, build
+        self.state = "not asked for yet"
+        self._app: FastAPI | None = None
+        self._failure = ""
+        self._lock = asyncio.Lock()
+        self._stop = asyncio.Event()
+        self._life: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async with self._lock:
+            if self._app is None and not self._failure:
+                await self._start()
+        answer = self._app or HTMLResponse(failure_page(self.card, self._failure), status_code=503)
+        await answer(scope, receive, send)
+
+    async def _start(self) -> None:
+        try:
+            app = await asyncio.to_thread(self._built)
+        except Exception as error:  # noqa: BLE001  whatever a Space breaks on, the others go on
+            log.exception("the Space %s could not be built", self.slug)
+            reason = str(error) if isinstance(error, (store.BadRun, cards.Refused)) else type(error).__name__
+            self._failure, self.state = reason, "failed"
+            return
+        started = asyncio.Event()
+        self._life = asyncio.create_task(self._live(app, started))
+        await started.wait()
+        self._app, self.state = app, "ready"
+
+    def _built(self) -> FastAPI:
+        return serve.mounted(self.build(self.slug), self.card, f"/{self.slug}")
+
+    async def _live(self, app: FastAPI, started: asyncio.Event) -> None:
+        async with app.router.lifespan_context(app):
+            started.set()
+            await self._stop.wait()
+
+    async def close(self) -> None:
+        """End the Space's lifespan, if it began."""
+        self._stop.set()
+        if self._life:
+            await self._life
+
+
+def build_space(slug: str) -> gr.Blocks:
+    """The page of a topic: its app file's `demo`."""
+    return importlib.import_module(f"apps.{slug}").demo
+
+
+def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build_space) -> FastAPI:
+    """The gallery as one ASGI application.
+
+    topics  slug -> card
+    build   how the page of a slug is made
+    """
+    spaces = {slug: LazySpace(slug, card, build) for slug, card in topics.items()}
+    page = home_page(topics)
+
+    def home(_: Any) -> Response:
+        return HTMLResponse(page)
+
+    def health(_: Any) -> Response:
+        states = {slug: space.state for slug, space in spaces.items()}
+        status = "degraded" if "failed" in states.values() else "ok"
+        return JSONResponse(
+            {"status": status, "version": version("vitrine"), "topics": states, "memory_mb": round(memory_mb())}
+        )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for space in spaces.values():
+            await space.close()
+
+    routes = [Route("/", home), Route("/healthz", health), *serve.routes()]
+    if PICTURES.is_dir():
+        routes.append(Mount("/vitrine/pictures", StaticFiles(directory=PICTURES)))  # type: ignore[arg-type]
+    for slug, space in spaces.items():
+        routes.append(Route(f"/{slug}", lambda request: RedirectResponse(f"{request.url.path}/")))
+        routes.append(Mount(f"/{slug}", app=space))  # type: ignore[arg-type]
+    return FastAPI(routes=routes, lifespan=lifespan, openapi_url=None)
+
+
+def memory_mb() -> float:
+    """Resident memory of this process in MB (10^6 bytes); 0 where /proc is not there."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6 if statm.is_file() else 0.0
+
+
+def failure_page(card: Card, reason: str) -> str:
+    """What stands in the place of a Space that could not be built."""
+    body = (
+        f"<main><p class='kicker'>{escape(card.family)}</p><h1>{escape(card.question)}</h1>"
+        f"<p>This page cannot be shown now: {escape(reason)}.</p><p>The others go on: <a href='/'>all topics</a>.</p></main>"
+    )
+    return document(card.question, body)
+
+
+def home_page(topics: Mapping[str, Card]) -> str:
+    """Title, search, and the families with their cards, each card one link."""
+    families: dict[str, list[Card]] = {}
+    for card in topics.values():
+        families.setdefault(card.family, []).append(card)
+    sections = []
+    for family, members in sorted(families.items()):
+        links = "".join(card_link(card) for card in members)
+        sections.append(f"<section><h2>{escape(family)}</h2><div class='cards'>{links}</div></section>")
+    count = "one idea so far" if len(topics) == 1 else f"{len(topics)} ideas"
+    body = f"""<main><h1>Vitrine</h1>
+<p class="claim">Machine-learning ideas that answer back: {count}, each a question, a trained model and a page to play with.</p>
+<label class="search">Find an idea <input type="search" id="search" autocomplete="off"></label>
+<p id="none" role="status" hidden>No idea matches. Try one word.</p>
+{"".join(sections)}</main>
+<script>
+const field = document.getElementById("search");
+field.addEventListener("input", () => {{
+  const words = field.value.toLowerCase().split(/\\s+/).filter(Boolean);
+  let shown = 0;
+  for (const section of document.querySelectorAll("section")) {{
+    let here = 0;
+    for (const card of section.querySelectorAll(".card")) {{
+      const text = (section.querySelector("h2").textContent + " " + card.textContent).toLowerCase();
+      const fits = words.every((word) => text.includes(word));
+      card.hidden = !fits;
+      here += fits;
+    }}
+    section.hidden = !here;
+    shown += here;
+  }}
+  document.getElementById("none").hidden = shown > 0;
+}});
+</script>"""
+    return document("Vitrine", body)
+
+
+def card_link(card: Card) -> str:
+    """One card: a picture from a real answer, the question, the claim, the score."""
+    pictures = [f"{card.slug}-{theme}.png" for theme in ("light", "dark")]
+    picture = ""
+    if all((PICTURES / name).is_file() for name in pictures):
+        picture = (
+            f"<picture><source srcset='/vitrine/pictures/{pictures[1]}' media='(prefers-color-scheme: dark)'>"
+            f"<img src='/vitrine/pictures/{pictures[0]}' alt='' width='560' height='246' loading='lazy'></picture>"
+        )
+    return (
+        f"<a class='card' href='/{card.slug}/'>{picture}<h3>{escape(card.question)}</h3>"
+        f"<p>{escape(card.claim)}</p><p class='score'>{escape(score_line(card))}</p></a>"
+    )
+
+
+def score_line(card: Card) -> str:
+    """The first score of a card as measured, or why there is none."""
+    score = card.scores[0]
+    try:
+        return f"{score.label}: {markup.score_cell(score, store.load(score.run).score(score.key))}"
+    except store.BadRun:
+        return "its weights cannot be read"
+
+
+def document(title: str, body: str) -> str:
+    """A page of the gallery itself, outside Gradio, in the same tokens."""
+    dark = draw.theme_css().split(".dark")[1]
+    return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta property="og:title" content="{escape(title)}"><meta property="og:site_name" content="Vitrine">
+<link rel="icon" href="data:,"><style>
+{draw.theme_css()}
+@media (prefers-color-scheme: dark) {{ :root {dark} }}
+body {{ margin: 0; background: var(--vitrine-paper); color: var(--vitrine-ink); font: 1rem/1.5 system-ui, sans-serif; }}
+main {{ max-width: 1160px; margin: 0 auto; padding: 28px 20px 60px; }}
+h1 {{ font-size: 2.05rem; font-weight: 650; line-height: 1.15; margin: 0; }}
+h2 {{ font-size: 0.8rem; letter-spacing: 0.08em; text-transform: uppercase; color: var(--vitrine-petrol); margin: 28px 0 8px; }}
+h3 {{ font-size: 1.15rem; margin: 12px 0 2px; }}
+a {{ color: var(--vitrine-petrol); }}
+.kicker {{ font-size: 0.8rem; letter-spacing: 0.08em; text-transform: uppercase; color: var(--vitrine-petrol); margin: 0; }}
+.claim {{ color: var(--vitrine-subdued); max-width: 46rem; margin: 4px 0 14px; }}
+.search {{ font-size: 0.82rem; color: var(--vitrine-subdued); display: block; }}
+.search input {{ display: block; font: inherit; font-size: 1rem; width: min(22rem, 100%); padding: 6px 10px; margin-top: 2px;
+  color: var(--vitrine-ink); background: var(--vitrine-card); border: 1px solid var(--vitrine-line); border-radius: 3px; box-sizing: border-box; }}
+.cards {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: 18px; }}
+.card {{ display: block; background: var(--vitrine-card); border: 1px solid var(--vitrine-line); border-radius: 4px;
+  padding: 12px 16px 14px; text-decoration: none; color: var(--vitrine-ink); }}
+.card[hidden], section[hidden] {{ display: none; }}
+.card:hover {{ border-color: var(--vitrine-petrol); }}
+:focus-visible {{ outline: 2px solid var(--vitrine-petrol); outline-offset: 2px; }}
+.card img {{ width: 100%; height: auto; display: block; }}
+.card p {{ margin: 0; color: var(--vitrine-subdued); font-size: 0.95rem; }}
+.card .score {{ font-size: 0.82rem; margin-top: 8px; font-variant-numeric: tabular-nums; }}
+</style></head><body>{body}</body></html>"""
+
+
+def room_address(port: int) -> str:
+    """The address under which other machines of the local network reach this one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("10.255.255.255", 1))  # a datagram socket: chooses a route, sends nothing
+            host = probe.getsockname()[0]
+        except OSError:
+            host = "127.0.0.1"
+    return f"http://{host}:{port}/"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--class", dest="room", action="store_true", help="serve the local network, print a QR code")
+    options = parser.parse_args()
+    host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if options.room else "127.0.0.1")
+    port = int(os.environ.get("GRADIO_SERVER_PORT") or 7860)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            sys.exit(f"vitrine: {host}:{port} cannot be used ({error.strerror}). Set GRADIO_SERVER_PORT to a free port.")
+    app = create({slug: cards.load(slug).CARD for slug in cards.topics()})
+    if options.room:
+        import segno
+
+        address = room_address(port)
+        segno.make(address, error="l").terminal(compact=True)
+        print(f"vitrine: for everyone in this network: {address}", flush=True)
+    else:
+        print(f"vitrine: http://{host}:{port}/ (Ctrl+C ends it)", flush=True)
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+
+
+if __name__ == "__main__":
+    main()
