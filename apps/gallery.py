@@ -205,7 +205,7 @@ def document(title: str, body: str) -> str:
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta property="og:title" content="{escape(title)}"><meta property="og:site_name" content="Vitrine">
-<link rel="icon" href="data:,"><style>
+<style>
 {draw.theme_css()}
 @media (prefers-color-scheme: dark) {{ :root {dark} }}
 body {{ margin: 0; background: var(--vitrine-paper); color: var(--vitrine-ink); font: 1rem/1.5 system-ui, sans-serif; }}

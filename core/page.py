@@ -117,12 +117,13 @@ def control(param: Param) -> gr.components.Component:
     if not param.help:
         common.pop("info")
     if param.kind in ("number", "whole"):
-        return gr.Slider(param.low, param.high, param.default, step=param.step, buttons=["reset"], **common)
+        default = float(param.default)
+        return gr.Slider(param.low, param.high, default, step=param.step, buttons=["reset"], **common)
     if param.kind == "choice":
         return gr.Radio([(label, key) for key, label in param.choices.items()], value=param.default, **common)
     if param.kind == "flag":
         return gr.Checkbox(bool(param.default), **common)
-    return gr.Number(param.default, minimum=param.low, maximum=param.high, precision=0, **common)
+    return gr.Number(int(param.default), minimum=param.low, maximum=param.high, precision=0, **common)
 
 
 @dataclass

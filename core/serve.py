@@ -123,7 +123,13 @@ def routes() -> list[Route]:
             return PlainTextResponse(f"There is no model card for {name}.", status_code=404)
         return PlainTextResponse(path.read_text(encoding="utf-8"))
 
+    def icon(_: Request) -> Response:
+        petrol = draw.TOKENS["petrol"][0]
+        square = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path fill="{petrol}" d="M0 0h8v8H0z"/></svg>'
+        return Response(square, media_type="image/svg+xml")
+
     return [
+        Route("/favicon.ico", icon),
         Route("/vitrine/plotly.min.js", plotly),
         Route("/vitrine/page.js", script),
         Route("/vitrine/models/{topic}/{variant}", model_card),

@@ -20,6 +20,7 @@ import json
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -35,8 +36,11 @@ SCHEMA = 1
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 HUB_ADDRESS = re.compile(r"hub:([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 HUB_BUDGET_S = 6.0  # a page waits no longer before it goes on with the embedded weights
+HUB_REST_S = 60.0  # after a silence the Hub is left alone this long: a page loads several runs
 
 Result = TypeVar("Result")
+Network = TypeVar("Network", bound=nn.Module)
+_silent_until = 0.0  # time.monotonic() before which the Hub is not asked again
 
 
 class BadRun(RuntimeError):
@@ -76,16 +80,16 @@ class Run:
         try:
             return self.config["scores"][key]
         except KeyError:
-            raise BadRun(f"{self.folder / 'config.json'}: scores.{key} is missing") from None
+            raise BadRun(f"{shown(self.folder / 'config.json')}: scores.{key} is missing") from None
 
     def path(self, file: str) -> Path:
         """Where one of the run's files lies, once its content is what config.json says; raises BadRun."""
         path = self.folder / file
         expected = self.config["files"].get(file)
         if expected is None or not path.is_file():
-            raise BadRun(f"{path} is missing")
+            raise BadRun(f"{shown(path)} is missing")
         if sha256(path) != expected:
-            raise BadRun(f"{path} is damaged: its sha256 is not the one in config.json")
+            raise BadRun(f"{shown(path)} is damaged: its sha256 is not the one in config.json")
         return path
 
     def tensors(self, file: str) -> dict[str, Tensor]:
@@ -94,9 +98,9 @@ class Run:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise BadRun(f"{path} is damaged: {error}") from error
+            raise BadRun(f"{shown(path)} is damaged: {error}") from error
 
-    def fill(self, network: nn.Module) -> nn.Module:
+    def fill(self, network: Network) -> Network:
         """Put the stored weights into a network and freeze it.
 
         returns the network in eval mode, float32, without gradients
@@ -105,14 +109,14 @@ class Run:
         path = self.folder / "model.safetensors"
         stored, wanted = self.tensors(path.name), network.state_dict()
         for leaf in sorted(stored.keys() ^ wanted.keys()):
-            raise BadRun(f"{path}: {leaf} is {'missing' if leaf in wanted else 'not part of the network'}")
+            raise BadRun(f"{shown(path)}: {leaf} is {'missing' if leaf in wanted else 'not part of the network'}")
         for leaf, tensor in stored.items():
             if tensor.shape != wanted[leaf].shape:
                 shapes = f"{tuple(tensor.shape)}, the network expects {tuple(wanted[leaf].shape)}"
-                raise BadRun(f"{path}: {leaf} has shape {shapes}")
+                raise BadRun(f"{shown(path)}: {leaf} has shape {shapes}")
             halved = tensor.dtype == torch.half and wanted[leaf].is_floating_point()
             if tensor.dtype != wanted[leaf].dtype and not halved:
-                raise BadRun(f"{path}: {leaf} has dtype {tensor.dtype}, the network expects {wanted[leaf].dtype}")
+                raise BadRun(f"{shown(path)}: {leaf} has dtype {tensor.dtype}, the network expects {wanted[leaf].dtype}")
         network.load_state_dict(stored)
         return network.eval().requires_grad_(False)
 
@@ -120,6 +124,11 @@ class Run:
         """The rows of history.csv, one per epoch; raises BadRun if it is missing or damaged."""
         with self.path("history.csv").open(newline="") as file:
             return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def shown(path: Path) -> str:
+    """A path as a visitor may read it: "mc_dropout/dropout/config.json", without this machine's folders."""
+    return "/".join(path.parts[-3:])
 
 
 def sha256(path: Path) -> str:
@@ -132,11 +141,11 @@ def _json_object(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadRun(f"{path} is missing") from None
+        raise BadRun(f"{shown(path)} is missing") from None
     except ValueError as error:
-        raise BadRun(f"{path} is damaged: {error}") from error
+        raise BadRun(f"{shown(path)} is damaged: {error}") from error
     if not isinstance(found, dict):
-        raise BadRun(f"{path} is damaged: expected an object, found {type(found).__name__}")
+        raise BadRun(f"{shown(path)} is damaged: expected an object, found {type(found).__name__}")
     return found
 
 
@@ -145,15 +154,15 @@ def read(name: str, folder: Path, *, source: str = "embedded") -> Run:
     path = folder / "config.json"
     config = _json_object(path)
     if config.get("schema") != SCHEMA:
-        raise BadRun(f"{path}: schema is {config.get('schema')!r}, this version reads {SCHEMA}")
+        raise BadRun(f"{shown(path)}: schema is {config.get('schema')!r}, this version reads {SCHEMA}")
     for leaf in ("run", "network", "classes", "preprocessing", "recipe", "scores", "data", "measured", "files"):
         if leaf not in config:
-            raise BadRun(f"{path}: {leaf} is missing")
+            raise BadRun(f"{shown(path)}: {leaf} is missing")
     for leaf in ("scores", "files"):
         if not isinstance(config[leaf], dict):
-            raise BadRun(f"{path}: {leaf} is {type(config[leaf]).__name__}, expected an object")
+            raise BadRun(f"{shown(path)}: {leaf} is {type(config[leaf]).__name__}, expected an object")
     if config["run"] != name:
-        raise BadRun(f"{path}: run is {config['run']!r}, expected {name!r}")
+        raise BadRun(f"{shown(path)}: run is {config['run']!r}, expected {name!r}")
     return Run(name, folder, config, source)
 
 
@@ -175,11 +184,16 @@ def load(name: str) -> Run:
         raise ValueError(f"VITRINE_WEIGHTS: expected embedded, hub or hub:owner/name@<40-digit commit>, got {wanted!r}")
     if not repository:
         return replace(read(name, CHECKPOINTS / name), note="Not published on the Hub yet: embedded weights.")
+    global _silent_until
     try:
+        if time.monotonic() < _silent_until:
+            raise OSError("it did not answer a moment ago")
         return _within(HUB_BUDGET_S, lambda: _download(name, repository, commit))
     except _OtherRun:
         return read(name, CHECKPOINTS / name)
     except (OSError, BadRun) as error:
+        if isinstance(error, TimeoutError):
+            _silent_until = time.monotonic() + HUB_REST_S
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         note = f"The Hub did not deliver {repository} ({reason}): embedded weights instead."
         return replace(read(name, CHECKPOINTS / name), note=note)
@@ -272,6 +286,7 @@ def save(
     network     stored in fp16 (integers as they are); leave out for a run that only feeds a table
     history     something with `write(path)`
     companions  file name -> named tensors, for expected.safetensors, samples.safetensors …
+    checkpoints the folder of all runs, the project's own by default
     returns     the Run as `read` finds it
     """
     folder = (checkpoints or CHECKPOINTS) / name
@@ -301,19 +316,10 @@ def _halved(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def rounded(network: nn.Module) -> nn.Module:
+def rounded(network: Network) -> Network:
     """Round a network's weights to what `save` will keep (fp16), so that scores are measured on that."""
     with torch.no_grad():
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():
                 tensor.copy_(tensor.half())
     return network
-
-
-def shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name -> (dtype, shape) of a safetensors file, read from its header alone."""
-    with safe_open(path, framework="pt") as file:
-        return {
-            leaf: (file.get_slice(leaf).get_dtype(), tuple(file.get_slice(leaf).get_shape()))
-            for leaf in file.keys()  # noqa: SIM118, safe_open cannot be iterated
-        }

@@ -7,6 +7,7 @@ import os
 import warnings
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from core.card import Refused
@@ -48,12 +49,12 @@ def read_picture(content: bytes, *, longest_side: int = 1024) -> tuple[Image.Ima
     notes = []
     if getattr(picture, "n_frames", 1) > 1:
         notes.append("Only the first frame of the animation is used.")
-    upright = ImageOps.exif_transpose(picture)
+    upright: Image.Image = ImageOps.exif_transpose(picture)
     if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
         notes.append("16-bit grey levels were reduced to 8.")
-        low, high = upright.getextrema()
-        scale = 255 / max(high - low, 1)
-        upright = upright.convert("F").point(lambda level: (level - low) * scale).convert("L")
+        levels = np.asarray(upright, dtype=np.float64)
+        levels = (levels - levels.min()) / max(float(np.ptp(levels)), 1.0)
+        upright = Image.fromarray((levels * 255).round().astype(np.uint8))
     if upright.has_transparency_data:
         notes.append("Transparent parts are white.")
         layer = upright.convert("RGBA")

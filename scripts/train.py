@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from core import card, loop, store
+from core import card, store
 
 RUNS = Path(__file__).resolve().parent.parent / "runs"
 

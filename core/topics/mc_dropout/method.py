@@ -6,9 +6,19 @@ Source throughout: Gal and Ghahramani 2016, arXiv:1506.02142.
 """
 
 import math
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+
+class Network(Protocol):
+    """What the method asks of a network: a deterministic trunk, and a head that can be thinned."""
+
+    @property
+    def mask_widths(self) -> tuple[int, int]: ...
+    def features(self, images: Tensor) -> Tensor: ...
+    def thinned(self, features: Tensor, masks: tuple[Tensor, Tensor]) -> Tensor: ...
 
 
 def keep_masks(
@@ -33,7 +43,7 @@ def keep_masks(
 
 
 def monte_carlo(
-    network: nn.Module, images: Tensor, *, passes: int, rate: float, generator: torch.Generator
+    network: Network, images: Tensor, *, passes: int, rate: float, generator: torch.Generator
 ) -> Tensor:
     """What do T thinned networks say about each picture?
 

@@ -2,7 +2,7 @@
 
     make train TOPIC=mc_dropout        three variants, ten seeds each
 
-About 80 minutes on two cores. Expected, mean of ten runs on the 10,000 test digits: error
+About 60 minutes on two cores. Expected, mean of ten runs on the 10,000 test digits: error
 below 0.5 % with 50 passes; AUROC of the predictive entropy against Fashion-MNIST above 0.98.
 All choices (epochs, shift, temperature) were made on the 5,000 validation digits that
 are cut from the end of the training part.
@@ -53,8 +53,9 @@ class Recipe:
 
 RECIPES = {
     "dropout": Recipe(),
-    "deterministic": Recipe(rate=0.0),
-    "dropout_batchnorm": Recipe(batch_norm=True, keep_weights=False),
+    # Without dropout, or with batch normalisation, the validation error stops falling sooner.
+    "deterministic": Recipe(rate=0.0, epochs=6),
+    "dropout_batchnorm": Recipe(batch_norm=True, epochs=6, keep_weights=False),
 }
 
 
@@ -77,7 +78,7 @@ def cross_entropy(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(network(images), labels)
 
 
-def batched_logits(network: DropoutCNN, images: Tensor) -> Tensor:
+def batched_logits(network: nn.Module, images: Tensor) -> Tensor:
     """Logits with dropout off, (N, 10), in batches that fit the cache."""
     with torch.inference_mode():
         return torch.cat([network(part) for part in images.split(500)])
@@ -104,7 +105,7 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed_of(seed))
         network = DropoutCNN(rate=recipe.rate, batch_norm=recipe.batch_norm)
-    network = network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def validate(network: nn.Module) -> loop.Row:
         logits = batched_logits(network, validation[0].to(next(network.parameters()).device)).cpu()
@@ -180,6 +181,11 @@ def evaluate(network: DropoutCNN, *, seed: int) -> dict[str, float]:
             method.predictive_entropy(votes[:SERVED_PASSES]), method.predictive_entropy(foreign_votes)
         )
     return result
+
+
+def restore(run: store.Run) -> DropoutCNN:
+    """The network of a stored run, frozen."""
+    return run.fill(DropoutCNN(**run.network))
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
