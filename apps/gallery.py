@@ -29,7 +29,8 @@ from core import card as cards
 from core import draw, markup, serve, store
 from core.card import Card
 
-PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
+HERE = Path(__file__).resolve().parent
+PICTURES = HERE.parent / "docs" / "pictures"
 log = logging.getLogger("vitrine")
 
 
@@ -59,7 +60,7 @@ class LazySpace:
     async def _start(self) -> None:
         try:
             app = await asyncio.to_thread(self._built)
-        except Exception as error:  # noqa: BLE001  whatever a Space breaks on, the others go on
+        except Exception as error:
             log.exception("the Space %s could not be built", self.slug)
             reason = str(error) if isinstance(error, (store.BadRun, cards.Refused)) else type(error).__name__
             self._failure, self.state = reason, "failed"
@@ -133,7 +134,8 @@ def failure_page(card: Card, reason: str) -> str:
     """What stands in the place of a Space that could not be built."""
     body = (
         f"<main><p class='kicker'>{escape(card.family)}</p><h1>{escape(card.question)}</h1>"
-        f"<p>This page cannot be shown now: {escape(reason)}.</p><p>The others go on: <a href='/'>all topics</a>.</p></main>"
+        f"<p>This page cannot be shown now: {escape(reason)}.</p>"
+        "<p>The others go on: <a href='/'>all topics</a>.</p></main>"
     )
     return document(card.question, body)
 
@@ -149,7 +151,8 @@ def home_page(topics: Mapping[str, Card]) -> str:
         sections.append(f"<section><h2>{escape(family)}</h2><div class='cards'>{links}</div></section>")
     count = "one idea so far" if len(topics) == 1 else f"{len(topics)} ideas"
     body = f"""<main><h1>Vitrine</h1>
-<p class="claim">Machine-learning ideas that answer back: {count}, each a question, a trained model and a page to play with.</p>
+<p class="claim">Machine-learning ideas that answer back: {count},
+each a question, a trained model and a page to play with.</p>
 <label class="search">Find an idea <input type="search" id="search" autocomplete="off"></label>
 <p id="none" role="status" hidden>No idea matches. Try one word.</p>
 {"".join(sections)}</main>
@@ -208,27 +211,7 @@ def document(title: str, body: str) -> str:
 <style>
 {draw.theme_css()}
 @media (prefers-color-scheme: dark) {{ :root {dark} }}
-body {{ margin: 0; background: var(--vitrine-paper); color: var(--vitrine-ink); font: 1rem/1.5 system-ui, sans-serif; }}
-main {{ max-width: 1160px; margin: 0 auto; padding: 28px 20px 60px; }}
-h1 {{ font-size: 2.05rem; font-weight: 650; line-height: 1.15; margin: 0; }}
-h2 {{ font-size: 0.8rem; letter-spacing: 0.08em; text-transform: uppercase; color: var(--vitrine-petrol); margin: 28px 0 8px; }}
-h3 {{ font-size: 1.15rem; margin: 12px 0 2px; }}
-a {{ color: var(--vitrine-petrol); }}
-.kicker {{ font-size: 0.8rem; letter-spacing: 0.08em; text-transform: uppercase; color: var(--vitrine-petrol); margin: 0; }}
-.claim {{ color: var(--vitrine-subdued); max-width: 46rem; margin: 4px 0 14px; }}
-.search {{ font-size: 0.82rem; color: var(--vitrine-subdued); display: block; }}
-.search input {{ display: block; font: inherit; font-size: 1rem; width: min(22rem, 100%); padding: 6px 10px; margin-top: 2px;
-  color: var(--vitrine-ink); background: var(--vitrine-card); border: 1px solid var(--vitrine-line); border-radius: 3px; box-sizing: border-box; }}
-.cards {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: 18px; }}
-.card {{ display: block; background: var(--vitrine-card); border: 1px solid var(--vitrine-line); border-radius: 4px;
-  padding: 12px 16px 14px; text-decoration: none; color: var(--vitrine-ink); }}
-.card[hidden], section[hidden] {{ display: none; }}
-.card:hover {{ border-color: var(--vitrine-petrol); }}
-:focus-visible {{ outline: 2px solid var(--vitrine-petrol); outline-offset: 2px; }}
-.card img {{ width: 100%; height: auto; display: block; }}
-.card p {{ margin: 0; color: var(--vitrine-subdued); font-size: 0.95rem; }}
-.card .score {{ font-size: 0.82rem; margin-top: 8px; font-variant-numeric: tabular-nums; }}
-</style></head><body>{body}</body></html>"""
+{(HERE / "gallery.css").read_text(encoding="utf-8")}</style></head><body>{body}</body></html>"""
 
 
 def room_address(port: int) -> str:
@@ -253,7 +236,9 @@ def main() -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            sys.exit(f"vitrine: {host}:{port} cannot be used ({error.strerror}). Set GRADIO_SERVER_PORT to a free port.")
+            sys.exit(
+                f"vitrine: {host}:{port} cannot be used ({error.strerror}). Set GRADIO_SERVER_PORT to a free port."
+            )
     app = create({slug: cards.load(slug).CARD for slug in cards.topics()})
     if options.room:
         import segno

@@ -13,13 +13,16 @@ import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
-from core import data, draw, page, serve, store, upload
+from core import data, draw, serve, store, upload
 from core.card import Param, Refused, Value
 from core.markup import Tile
+from core.moves import Answer, Widgets
+from core.page import Space
 from core.topics.mc_dropout import method
 from core.topics.mc_dropout.card import BATCH_NORM, CARD, RUN, TWIN
 from core.topics.mc_dropout.network import DropoutCNN
 from core.topics.mc_dropout.picture import framed, rotated
+from core.widgets import picture_button, picture_input
 
 ANGLES = torch.arange(-180, 181, 10)
 LN10 = math.log(10)
@@ -72,7 +75,7 @@ def votes_of(values: Mapping[str, Value], images: Tensor, *, passes: int) -> Ten
 
 
 @torch.inference_mode()
-def answer(values: Mapping[str, Value], own: str) -> page.Answer:
+def answer(values: Mapping[str, Value], own: str) -> Answer:
     """Votes, doubt and the doubt at every angle for one state of the page."""
     upright, label = seen(values, own)
     turned = rotated(upright, torch.tensor([float(values["rotate"])]))
@@ -98,7 +101,9 @@ def answer(values: Mapping[str, Value], own: str) -> page.Answer:
     tiles = [
         Tile("answer", str(top), f"mean probability {mean[top]:.0%}"),
         Tile("votes", f"{agreeing} of {passes}", "passes choose it" if passes > 1 else "pass, nothing to compare"),
-        Tile("doubt", f"{share:.0%} doubt", parts=[("model unsure", model / LN10), ("picture ambiguous", picture / LN10)]),
+        Tile(
+            "doubt", f"{share:.0%} doubt", parts=[("model unsure", model / LN10), ("picture ambiguous", picture / LN10)]
+        ),
     ]
     rows = [
         {"pass": t + 1, **{f"p({y})": float(f"{p:.6g}") for y, p in enumerate(vote)}}
@@ -112,7 +117,7 @@ def answer(values: Mapping[str, Value], own: str) -> page.Answer:
     figure = votes_figure(votes[:, 0], top, sentence)
     if curve is not None:
         add_curve(figure, curve, float(values["rotate"]))
-    return page.Answer(draw.to_json(figure), tiles, numbers, rows, [shown, seen_html(turned[0, 0])])
+    return Answer(draw.to_json(figure), tiles, numbers, rows, [shown, seen_html(turned[0, 0])])
 
 
 def votes_figure(votes: Tensor, top: int, sentence: str) -> go.Figure:
@@ -221,8 +226,8 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
         *steps,
         f"Its logit for {digit} is f = {value:.2f}.",
         f"Softmax: e^{value:.2f} / {total:.4g} = <b>{float(votes[place, digit]):.3f}</b>, the dot in the figure.",
-        f"Mean over {len(votes)} {'passes' if len(votes) > 1 else 'pass'}: p({digit} | x) = {average:.3f}, the grey bar.",
-        f"Its part in the doubt: −{average:.3f} ln {average:.3f} = {part:.3f} nat of {float(method.entropy(mean)):.3f}.",
+        f"Mean over the {len(votes)} votes: p({digit} | x) = {average:.3f}, the grey bar.",
+        f"Its part in the doubt: −{average:.3f} ln {average:.3f} = {part:.3f} of {float(method.entropy(mean)):.3f} nat.",
     ]
 
 
@@ -276,17 +281,17 @@ votes = method.monte_carlo(network, image, {passes}, generator=torch.Generator()
 print(method.predictive_mean(votes), method.predictive_entropy(votes), method.mutual_information(votes))'''
 
 
-def widgets(first: page.Answer) -> page.Widgets:
+def widgets(first: Answer) -> Widgets:
     """The input column: a canvas, and beside it what the network sees."""
     with gr.Row(elem_classes="row-of-buttons", equal_height=False):
-        canvas = page.picture_input("Draw a digit", first.extras[0]["shown"])
+        canvas = picture_input("Draw a digit", first.extras[0]["shown"])
         with gr.Column(min_width=120):
             sight = gr.HTML(first.extras[1])
-            file = page.picture_button()
-    return page.Widgets(own=canvas, file=file, extras=[canvas, sight])
+            file = picture_button()
+    return Widgets(own=canvas, file=file, extras=[canvas, sight])
 
 
-space = page.Space(
+space = Space(
     card=CARD,
     answer=answer,
     widgets=widgets,

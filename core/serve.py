@@ -125,7 +125,9 @@ def routes() -> list[Route]:
 
     def icon(_: Request) -> Response:
         petrol = draw.TOKENS["petrol"][0]
-        square = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path fill="{petrol}" d="M0 0h8v8H0z"/></svg>'
+        square = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path fill="{petrol}" d="M0 0h8v8H0z"/></svg>'
+        )
         return Response(square, media_type="image/svg+xml")
 
     return [
@@ -145,9 +147,7 @@ class ShareTags:
     def __init__(self, app: Any, card: Card) -> None:
         self.app = app
         words = {"title": card.question, "description": card.claim, "site_name": "Vitrine"}
-        tags = "".join(
-            f'<meta property="og:{key}" content="{html.escape(text)}" />\n' for key, text in words.items()
-        )
+        tags = "".join(f'<meta property="og:{key}" content="{html.escape(text)}" />\n' for key, text in words.items())
         self.tags = f"{tags}<title>{html.escape(card.question)} · Vitrine</title>\n".encode()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -165,7 +165,9 @@ class ShareTags:
                     return
             elif start and message["type"] == "http.response.body":
                 # Gradio renders its page in one piece, so this is the whole document.
-                body = re.sub(rb"<meta\s+(property=\"og:|name=\"twitter:)[^>]*>|<title>.*?</title>", b"", message["body"])
+                body = re.sub(
+                    rb"<meta\s+(property=\"og:|name=\"twitter:)[^>]*>|<title>.*?</title>", b"", message["body"]
+                )
                 body = body.replace(b"<head>", b"<head>\n" + self.tags, 1)
                 length = (b"content-length", str(len(body)).encode())
                 kept = [pair for pair in start["headers"] if pair[0] != b"content-length"]

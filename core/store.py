@@ -116,7 +116,9 @@ class Run:
                 raise BadRun(f"{shown(path)}: {leaf} has shape {shapes}")
             halved = tensor.dtype == torch.half and wanted[leaf].is_floating_point()
             if tensor.dtype != wanted[leaf].dtype and not halved:
-                raise BadRun(f"{shown(path)}: {leaf} has dtype {tensor.dtype}, the network expects {wanted[leaf].dtype}")
+                raise BadRun(
+                    f"{shown(path)}: {leaf} has dtype {tensor.dtype}, the network expects {wanted[leaf].dtype}"
+                )
         network.load_state_dict(stored)
         return network.eval().requires_grad_(False)
 

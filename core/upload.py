@@ -1,10 +1,9 @@
 """A visitor's picture: read it safely, or say in one sentence why not."""
 
 import base64
-import binascii
 import io
 import os
-import warnings
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,8 @@ MAX_BYTES = 10_000_000
 MAX_PIXELS = 50_000_000
 ACCEPTED = "PNG, JPEG, WebP, GIF, BMP or TIFF, up to 10 MB and 50 megapixels"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+# What Pillow's readers raise for bytes that they did not expect, found by feeding them damaged files.
+DAMAGED = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
 
 
 def read_picture(content: bytes, *, longest_side: int = 1024) -> tuple[Image.Image, list[str]]:
@@ -29,32 +30,31 @@ def read_picture(content: bytes, *, longest_side: int = 1024) -> tuple[Image.Ima
     if len(content) > MAX_BYTES:
         raise Refused(f"This file has {len(content) / 1e6:.1f} MB. Accepted: {ACCEPTED}.")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures before we can say it better; the size is checked below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(content), formats=FORMATS)
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise Refused(f"This picture has {width * height / 1e6:.0f} megapixels. Accepted: {ACCEPTED}.")
-            picture.draft("RGB", (2 * longest_side, 2 * longest_side))  # JPEG: decode no more than is needed
-            picture.load()
+        picture = Image.open(io.BytesIO(content), formats=FORMATS)
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise Refused(f"This picture has {width * height / 1e6:.0f} megapixels. Accepted: {ACCEPTED}.")
+        picture.draft("RGB", (2 * longest_side, 2 * longest_side))  # JPEG: decode no more than is needed
+        picture.load()
+        frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # MPO: a photo and its preview
+        upright = ImageOps.exif_transpose(picture)
+    except Refused:
+        raise
     except Image.DecompressionBombError:
         raise Refused(f"This picture has more than 50 megapixels. Accepted: {ACCEPTED}.") from None
     except UnidentifiedImageError:
         raise Refused(f"This file is not a picture that can be read. Accepted: {ACCEPTED}.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, Refused):
-            raise
+    except DAMAGED:
         raise Refused(f"This picture is damaged. Accepted: {ACCEPTED}.") from None
     notes = []
-    if getattr(picture, "n_frames", 1) > 1:
-        notes.append("Only the first frame of the animation is used.")
-    upright: Image.Image = ImageOps.exif_transpose(picture)
+    if frames > 1:
+        notes.append("Only the first frame is used.")
     if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
-        notes.append("16-bit grey levels were reduced to 8.")
-        levels = np.asarray(upright, dtype=np.float64)
-        levels = (levels - levels.min()) / max(float(np.ptp(levels)), 1.0)
-        upright = Image.fromarray((levels * 255).round().astype(np.uint8))
+        notes.append("Grey levels were reduced to 8 bits.")
+        # 16 bits have a known white; wider numbers have none, so their own range is shown.
+        low, high = (0, 65535) if upright.mode.startswith("I;16") else upright.getextrema()
+        scale = 255 / max(high - low, 1e-9)
+        upright = upright.convert("F").point(lambda level: (level - low) * scale).convert("L")
     if upright.has_transparency_data:
         notes.append("Transparent parts are white.")
         layer = upright.convert("RGBA")
@@ -81,10 +81,11 @@ def read_file(path: str | os.PathLike, *, longest_side: int = 1024) -> tuple[Ima
 
 def read_url(url: str, *, longest_side: int = 1024) -> tuple[Image.Image, list[str]]:
     """Like `read_picture`, from the data URL that a canvas sends; raises Refused for anything else."""
-    head, _, body = url[: 2 * MAX_BYTES].partition(",")
+    head, _, body = url.partition(",")
     if not head.startswith("data:image/") or not head.endswith(";base64"):
         raise Refused("Expected a picture as data:image/…;base64,…")
     try:
-        return read_picture(base64.b64decode(body, validate=True), longest_side=longest_side)
-    except binascii.Error:
+        content = base64.b64decode(body, validate=True)
+    except ValueError:
         raise Refused("This picture is damaged: its base64 text cannot be read.") from None
+    return read_picture(content, longest_side=longest_side)

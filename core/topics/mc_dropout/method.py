@@ -42,9 +42,7 @@ def keep_masks(
     return first, second
 
 
-def monte_carlo(
-    network: Network, images: Tensor, *, passes: int, rate: float, generator: torch.Generator
-) -> Tensor:
+def monte_carlo(network: Network, images: Tensor, *, passes: int, rate: float, generator: torch.Generator) -> Tensor:
     """What do T thinned networks say about each picture?
 
     p_t(y | x) = softmax( head(trunk(x) thinned by mask t) )

@@ -116,9 +116,7 @@ def train(
         network,
         (examples.images[:-held_out], examples.labels[:-held_out]),
         cross_entropy,
-        optimizer=torch.optim.AdamW(
-            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        ),
+        optimizer=torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay),
         epochs=recipe.epochs,
         batch=recipe.batch,
         seed=seed,

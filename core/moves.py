@@ -1,0 +1,347 @@
+"""What happens when a visitor does something: the handlers behind every page.
+
+A handler reads what the components sent, asks for the answer through the gate and within the
+deadline, and returns updates by component. Nothing of a visitor is kept here: what must be
+remembered (the own picture, the pinned answer, the tour's step) lives in the browser.
+"""
+
+import functools
+import inspect
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+import plotly.graph_objects as go
+
+from core import draw, markup, store, upload
+from core.card import Card, Param, Refused, Value
+from core.serve import GATE
+
+DEADLINE_S = 10.0
+log = logging.getLogger("vitrine")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a page shows for one state.
+
+    figure   the main figure; its `meta` sentence is read aloud
+    tiles    three to five numbers under it
+    numbers  the same and more by name, for the tour's criteria, downloads and the API
+    rows     the table behind the figure, for the CSV
+    extras   values for the app's own widgets, in their order
+    """
+
+    figure: dict[str, Any]
+    tiles: Sequence[markup.Tile]
+    numbers: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    extras: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Widgets:
+    """An app's own widgets, laid out in the frame's input column.
+
+    own     the component that holds the visitor's own input, its value with a key `own`, or None
+    file    the button that uploads a file into `own`, or None
+    extras  components that each answer fills
+    """
+
+    own: gr.HTML | None = None
+    file: gr.UploadButton | None = None
+    extras: Sequence[gr.components.Component] = ()
+
+
+@dataclass
+class Moves:
+    """One page's handlers, and what they need to know of the topic.
+
+    answer    answer(values, own) -> Answer, or a generator of them; own is "" or the visitor's input
+    widgets   widgets(first) lays out the app's own widgets in the input column
+    networks  networks() -> anything; loads the weights once, raises BadRun if they cannot be used
+    run       the run whose source and size the head shows
+    shown     the functions whose source How it works shows
+    follow    follow(values, own, pick) -> steps (HTML) that follow one number, the one that was picked
+    pick      the Params that say which number; a click in the figure sets them from its customdata
+    measured  measured() -> a figure of the stored experiment for Scores, or None
+    snippet   snippet(values) -> at most eight lines of Python that give the same answer
+    """
+
+    card: Card
+    answer: Callable[[dict[str, Value], str], Answer | Iterator[Answer]]
+    widgets: Callable[[Answer], Widgets]
+    networks: Callable[[], Any]
+    run: str
+    shown: Sequence[Callable]
+    follow: Callable[[dict[str, Value], str, list[Value]], list[str]]
+    pick: Sequence[Param]
+    measured: Callable[[], go.Figure]
+    snippet: Callable[[Mapping[str, Value]], str]
+    deadline_s: float = DEADLINE_S
+    # Filled while the page is laid out: the frame's components, the controls, the app's own, the first answer.
+    _parts: dict[str, Any] = field(default_factory=dict, init=False)
+    _controls: dict[str, Any] = field(default_factory=dict, init=False)
+    _widgets: Widgets = field(default_factory=Widgets, init=False)
+    _first: Answer = field(init=False)
+
+    # ---- what a visitor's move does
+
+    def read(self, raw: Sequence[Any]) -> tuple[dict[str, Value], str]:
+        """Values and own input from what the components sent; raises Refused."""
+        names = [param.name for param in self.card.params]
+        sent = dict(zip(names, raw, strict=False))
+        own = ((raw[len(names)] or {}).get("own") or "") if len(raw) > len(names) and self._widgets.own else ""
+        if self.card.sample and sent[self.card.sample] is None:
+            sent.pop(self.card.sample)  # nothing is chosen while the visitor's own input is shown
+        return self.card.parse(sent), own
+
+    def answers(self, values: dict[str, Value], own: str) -> Iterator[Answer]:
+        """One answer or a stream of them, through the gate and within the deadline."""
+        end = time.monotonic() + self.deadline_s
+        with GATE.enter():
+            result = self.answer(values, own)
+            if not isinstance(result, Answer):
+                for part in result:
+                    yield part
+                    if time.monotonic() > end:
+                        raise Refused(f"Stopped after {self.deadline_s:g} seconds; what was reached so far is shown.")
+                return
+        yield result
+
+    def last_answer(self, values: dict[str, Value], own: str = "") -> Answer:
+        """The answer, or the last of a stream."""
+        *_, last = self.answers(values, own)
+        return last
+
+    def fill(self, answer: Answer, values: dict[str, Value], own: str, pinned: Any = None) -> dict[Any, Any]:
+        """The answer as updates of components."""
+        parts = self._parts
+        query = {
+            name: text for name, text in self.card.address(values).items() if not (own and name == self.card.sample)
+        }
+        updates = {
+            parts["figure"]: answer.figure,
+            parts["tiles"]: markup.tiles(self.card, answer.tiles),
+            parts["address"]: "&".join(f"{name}={text}" for name, text in query.items()),
+            parts["note"]: markup.notes(["Your own picture is not part of the link."]) if own else "",
+            **dict(zip(self._widgets.extras, answer.extras, strict=True)),
+        }
+        if pinned:
+            words = self.card.differences(pinned["values"], values)
+            if own != pinned["own"]:
+                words.append("another picture")
+            updates[parts["figure_b"]] = answer.figure
+            updates[parts["tiles_b"]] = updates[parts["tiles"]]
+            updates[parts["differences"]] = markup.notes(
+                [". ".join(words) + "."] if words else ["A and B are the same."]
+            )
+        return updates
+
+    def guarded(self, handler: Callable) -> Callable:
+        """A handler whose errors become one sentence on the page, while the former answer stays."""
+
+        def sentence(error: Exception) -> dict[Any, Any]:
+            if isinstance(error, (Refused, store.BadRun)):
+                text = str(error)
+            else:
+                ticket = uuid.uuid4().hex[:8]
+                log.exception("unexpected error %s on %s", ticket, self.card.slug)
+                text = f"Something broke here; the former answer stays. The log has it as {ticket}."
+            return {self._parts["note"]: markup.notes([text], error=True)}
+
+        if inspect.isgeneratorfunction(handler):
+
+            @functools.wraps(handler)  # Gradio reads the signature to see who wants the request
+            def run(*raw: Any) -> Iterator[Any]:
+                try:
+                    yield from handler(*raw)
+                except Exception as error:  # noqa: BLE001  the one place that turns the unexpected into a sentence
+                    yield sentence(error)
+        else:
+
+            @functools.wraps(handler)
+            def run(*raw: Any) -> Any:
+                try:
+                    return handler(*raw)
+                except Exception as error:  # noqa: BLE001  as above
+                    return sentence(error)
+
+        return run
+
+    def move(self, *raw: Any) -> Iterator[dict[Any, Any]]:
+        """A control was moved, or the visitor's own input changed."""
+        values, own = self.read(raw)
+        for answer in self.answers(values, own):
+            yield self.fill(answer, values, own, raw[-1])
+
+    def choose_sample(self, *raw: Any) -> Iterator[dict[Any, Any]]:
+        """A sample was chosen: the visitor's own input gives way to it."""
+        values, _ = self.read(raw)
+        for answer in self.answers(values, ""):
+            yield self.fill(answer, values, "", raw[-1])
+
+    def take_file(self, path: str, *raw: Any) -> Iterator[dict[Any, Any]]:
+        """A picture was uploaded: reduced to a small one that lives in the visitor's browser alone."""
+        picture, remarks = upload.read_file(path, longest_side=280)
+        own = draw.jpeg_url(picture)
+        values, _ = self.read(raw)
+        for answer in self.answers(values, own):
+            updates = self.fill(answer, values, own, raw[-1])
+            widget = self._widgets.own
+            shown = updates[widget]["shown"] if widget in updates else ""
+            yield (
+                updates
+                | {
+                    widget: {"own": own, "shown": shown},
+                    self._parts["note"]: markup.notes([*remarks, "Your own picture is not part of the link."]),
+                }
+                | self.set_sample(None)
+            )
+
+    def own_changed(self, *raw: Any) -> Iterator[dict[Any, Any]]:
+        """The visitor drew: no sample is chosen any more, and the canvas is left as it is."""
+        for updates in self.move(*raw):
+            updates.pop(self._widgets.own, None)
+            yield updates | self.set_sample(None)
+
+    def set_sample(self, value: Value | None) -> dict[Any, Any]:
+        return {self._controls[self.card.sample]: gr.update(value=value)} if self.card.sample else {}
+
+    def set_controls(self, values: Mapping[str, Value]) -> dict[Any, Any]:
+        return {self._controls[name]: value for name, value in values.items()}
+
+    def open(self, request: gr.Request) -> dict[Any, Any]:
+        """The page was opened: restore what its address says, and say what is wrong with the weights."""
+        query = dict(request.query_params) if request else {}
+        self.networks()
+        if not {param.name for param in self.card.params} & query.keys() and "step" not in query:
+            return {self._parts["note"]: ""}
+        values, remarks = self.card.read_address(query)
+        index = int(query["step"]) - 1 if query.get("step", "").isdigit() else 0
+        index = index if 0 <= index < len(self.card.tour) else 0
+        answer = self.last_answer(values)
+        updates = self.fill(answer, values, "") | self.set_controls(values) | self.show_step(index, None)
+        return updates | {self._parts["note"]: markup.notes(remarks)}
+
+    def reset(self) -> dict[Any, Any]:
+        """Back to the opening state; the visitor's own input is gone."""
+        values, parts = self.card.defaults(), self._parts
+        updates = self.fill(self._first, values, "") | self.set_controls(values) | self.show_step(0, None)
+        return updates | {
+            parts["pinned"]: None,
+            parts["figure_a"]: None,
+            parts["tiles_a"]: "",
+            parts["figure_b"]: None,
+            parts["tiles_b"]: "",
+            parts["differences"]: markup.notes(["Pin an answer as A, then change anything."]),
+            parts["save"]: gr.update(visible=False),
+        }
+
+    # ---- tour
+
+    def show_step(self, index: int, chosen: int | None) -> dict[Any, Any]:
+        step, parts = self.card.tour[index], self._parts
+        buttons = {
+            button: gr.update(
+                value=step.choices[place] if place < len(step.choices) else "",
+                visible=chosen is None and place < len(step.choices),
+            )
+            for place, button in enumerate(parts["choices"])
+        }
+        return buttons | {
+            parts["tour"]: markup.tour(self.card, index, chosen),
+            parts["step"]: index,
+            parts["back"]: gr.update(interactive=index > 0),
+            parts["next"]: gr.update(interactive=index + 1 < len(self.card.tour)),
+        }
+
+    def go_to_step(self, index: int, pinned: Any) -> dict[Any, Any]:
+        """Begin a step: its settings, everything else at the defaults, the question open again."""
+        index = min(max(int(index), 0), len(self.card.tour) - 1)
+        values = self.card.parse(self.card.tour[index].set)
+        updates = self.fill(self.last_answer(values), values, "", pinned)
+        return updates | self.set_controls(values) | self.show_step(index, None)
+
+    def predict(self, index: int, chosen: int, pinned: Any) -> dict[Any, Any]:
+        """The visitor has predicted: say what to watch and why, and move on to the discovery."""
+        step = self.card.tour[min(max(int(index), 0), len(self.card.tour) - 1)]
+        updates = self.show_step(self.card.tour.index(step), chosen)
+        if step.then:
+            values = self.card.parse({**step.set, **step.then})
+            updates |= self.fill(self.last_answer(values), values, "", pinned) | self.set_controls(values)
+        return updates
+
+    # ---- compare, follow, take away
+
+    def pin(self, figure: Any, tiles: str, *raw: Any) -> dict[Any, Any]:
+        """Keep this answer as A; it lives in the visitor's browser, not here."""
+        values, own = self.read(raw)
+        parts = self._parts
+        return {
+            parts["pinned"]: {"values": values, "own": own},
+            parts["figure_a"]: figure,
+            parts["tiles_a"]: tiles,
+            parts["figure_b"]: figure,
+            parts["tiles_b"]: tiles,
+            parts["differences"]: markup.notes(["Pinned. Change anything: B follows."]),
+            parts["tabs"]: gr.update(selected="compare"),
+        }
+
+    def follow_number(self, *raw: Any) -> dict[Any, Any]:
+        """Step by step from the input to the number that was picked."""
+        picked = [param.parse(value) for param, value in zip(self.pick, raw, strict=False)]
+        values, own = self.read(raw[len(picked) :])
+        with GATE.enter():
+            steps = self.follow(values, own, picked)
+        return {
+            self._parts["follow"]: "<ol class='follow'>"
+            + "".join(f"<li><span>{s}</span></li>" for s in steps)
+            + "</ol>"
+        }
+
+    def offer(self, *raw: Any) -> dict[Any, Any]:
+        """Lay out the downloads of the present answer."""
+        values, own = self.read(raw)
+        answer = self.last_answer(values, own)
+        text = markup.downloads(self.card, values, answer.numbers, answer.rows, self.snippet(values))
+        return {self._parts["save"]: gr.update(value=text, visible=True)}
+
+    def endpoint(self) -> Callable:
+        """The public endpoint `/answer`: the card's Params as typed arguments, and a picture as data URL."""
+        kinds = {"number": float, "whole": int, "seed": int, "flag": bool, "choice": str}
+
+        def answer(*sent: Any, **named: Any) -> dict[str, Any]:
+            bound = signature.bind(*sent, **named)
+            bound.apply_defaults()
+            own = bound.arguments.pop("picture", "")
+            try:
+                values = self.card.parse(bound.arguments)
+                return {"settings": values, "numbers": dict(self.last_answer(values, own).numbers)}
+            except (Refused, store.BadRun) as error:
+                raise gr.Error(str(error), print_exception=False) from None
+
+        keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters = [
+            inspect.Parameter(param.name, keyword, default=param.default, annotation=kinds[param.kind])
+            for param in self.card.params
+        ]
+        if self._widgets.own:
+            parameters.append(inspect.Parameter("picture", keyword, default="", annotation=str))
+        signature = inspect.Signature(parameters, return_annotation=dict)
+        answer.__signature__ = signature  # type: ignore[attr-defined]
+        answer.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": dict}
+        answer.__doc__ = f"{self.card.question} " + " ".join(f"{p.name}: {p.help}" for p in self.card.params)
+        return answer
+
+    def take_pick(self, event: gr.EventData) -> list[Value]:
+        """A dot of the figure was clicked: its customdata says which number."""
+        sent = event._data.get("pick") if isinstance(event._data, dict) else None
+        sent = sent if isinstance(sent, list) else []
+        return [
+            param.clamp(value)[0] for param, value in zip(self.pick, [*sent, *[None] * len(self.pick)], strict=False)
+        ]

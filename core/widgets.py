@@ -1,0 +1,66 @@
+"""The parts a page is laid out from: figure, canvas, upload button, and the component of a Param."""
+
+from typing import Any
+
+import gradio as gr
+
+from core.card import Param
+
+
+def figure_view(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
+    """A place for a Plotly figure that is updated in place (gr.Plot builds a new one each time, which flickers)."""
+    return gr.HTML(
+        value,
+        elem_id=elem_id,
+        elem_classes="figure",
+        html_template='<div class="vitrine-figure" role="img"></div>',
+        head='<script src="/vitrine/plotly.min.js"></script><script src="/vitrine/page.js"></script>',
+        js_on_load="vitrine.figure(element, props, trigger, watch)",
+    )
+
+
+def picture_input(label: str, shown: str) -> gr.HTML:
+    """A canvas for drawing; what is pasted or dropped goes to `picture_button`.
+
+    label  "Draw a digit"
+    shown  data URL of the picture that it opens with
+    value  {"own": data URL of the visitor's own picture or "", "shown": data URL of the sample}
+    """
+    return gr.HTML(
+        {"own": "", "shown": shown},
+        elem_id="canvas",
+        html_template=(
+            f'<div class="canvas"><figure><figcaption>{label}</figcaption><div class="board">'
+            f'<canvas width="280" height="280" role="img" aria-label="{label}"></canvas>'
+            '<button type="button" class="clear">Clear</button></div></figure></div>'
+        ),
+        head='<script src="/vitrine/page.js"></script>',
+        js_on_load="vitrine.canvas(element, props, trigger, watch)",
+    )
+
+
+def picture_button() -> gr.UploadButton:
+    """Takes a picture from a file or, on a phone, from the camera; `hide=upload` removes it."""
+    return gr.UploadButton(
+        "Upload or photograph", file_types=["image"], elem_id="upload", size="sm", elem_classes="part-of-upload"
+    )
+
+
+def control(param: Param) -> gr.components.Component:
+    """The Gradio component of a Param."""
+    common: dict[str, Any] = {
+        "label": f"{param.label} ({param.unit})" if param.unit else param.label,
+        "info": param.help,
+        "elem_id": f"control-{param.name}",
+        "elem_classes": "control",
+    }
+    if not param.help:
+        common.pop("info")
+    if param.kind in ("number", "whole"):
+        default = float(param.default)
+        return gr.Slider(param.low, param.high, default, step=param.step, buttons=["reset"], **common)
+    if param.kind == "choice":
+        return gr.Radio([(label, key) for key, label in param.choices.items()], value=param.default, **common)
+    if param.kind == "flag":
+        return gr.Checkbox(bool(param.default), **common)
+    return gr.Number(int(param.default), minimum=param.low, maximum=param.high, precision=0, **common)
