@@ -9,7 +9,6 @@ from functools import cache
 
 import gradio as gr
 import numpy as np
-import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
@@ -20,12 +19,12 @@ from core.moves import Answer, Widgets
 from core.page import Space
 from core.topics.mc_dropout import method
 from core.topics.mc_dropout.card import BATCH_NORM, CARD, RUN, TWIN
+from core.topics.mc_dropout.figures import ANGLES, LN10, add_curve, experiment, votes_figure
 from core.topics.mc_dropout.network import DropoutCNN
 from core.topics.mc_dropout.picture import framed, rotated
 from core.widgets import picture_button, picture_input
 
-ANGLES = torch.arange(-180, 181, 10)
-LN10 = math.log(10)
+RUNS = {"mc": RUN, "off": RUN, "twin": TWIN}  # mode -> the run whose network answers
 PICK = (
     Param("t", "whole", 1, "Pass", "Which of the T passes.", low=1, high=200),
     Param("y", "whole", 3, "Digit", "Which digit's probability.", low=0, high=9),
@@ -34,20 +33,17 @@ PICK = (
 
 @cache
 def networks() -> dict[str, DropoutCNN]:
-    """Both networks with their stored weights, shared by all visitors and never written to."""
-    loaded = {}
-    for mode, name in (("mc", RUN), ("twin", TWIN)):
-        run = store.load(name)
-        loaded[mode] = run.fill(DropoutCNN(**run.network))
-    return {**loaded, "off": loaded["mc"]}
+    """Run name -> network with its stored weights, shared by all visitors and never written to."""
+    runs = [store.load(name) for name in (RUN, TWIN)]
+    return {run.name: run.fill(DropoutCNN(**run.network)) for run in runs}
 
 
 @cache
 def samples() -> dict[str, tuple[Tensor, int]]:
     """Name -> picture (1, 28, 28) in [0, 1], and the digit that it is; -1 for what is no digit."""
     kept = store.load(RUN).tensors("samples.safetensors")
-    digits = {"three": 3, "five_or_six": 5, "four_or_nine": 9, "seven": 7}
-    pictures = {name: (kept[name][None].float() / 255, digit) for name, digit in digits.items()}
+    digits = ("three", "five_or_six", "four_or_nine", "seven")
+    pictures = {name: (kept[name][None].float() / 255, int(kept[f"{name}_label"])) for name in digits}
     for name, label in (("shoe", 9), ("trousers", 1)):
         first = kept["foreign_images"][kept["foreign_labels"] == label][0]
         pictures[name] = first[None].float() / 255, -1
@@ -67,7 +63,7 @@ def seen(values: Mapping[str, Value], own: str) -> tuple[Tensor, int | None]:
 
 def votes_of(values: Mapping[str, Value], images: Tensor, *, passes: int) -> Tensor:
     """(T, B, 10): what each pass says of each picture; one pass where dropout is off."""
-    network = networks()[str(values["mode"])]
+    network = networks()[RUNS[str(values["mode"])]]
     if values["mode"] != "mc":
         return network(images).softmax(dim=1)[None]
     generator = torch.Generator().manual_seed(int(values["seed"]))
@@ -120,70 +116,6 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     return Answer(draw.to_json(figure), tiles, numbers, rows, [shown, seen_html(turned[0, 0])])
 
 
-def votes_figure(votes: Tensor, top: int, sentence: str) -> go.Figure:
-    """One dot per pass and digit, the mean as a grey bar; the first digit in the colour of this one."""
-    figure = draw.figure(height=246, sentence=sentence)
-    passes = len(votes)
-    # A fixed, even spread: dots must not jump sideways while a slider moves.
-    spread = (np.arange(passes) * 0.618034 % 1 - 0.5) * 0.5
-    for digit in range(10):
-        chosen = digit == top
-        figure.add_scatter(
-            x=digit + spread,
-            y=votes[:, digit].numpy(),
-            mode="markers",
-            marker={
-                "size": 6,
-                "opacity": 0.55,
-                "color": draw.VERMILION if chosen else draw.PETROL,
-                "symbol": "diamond" if chosen else "circle",
-            },
-            customdata=[[t + 1, digit] for t in range(passes)],
-            hovertemplate=f"pass %{{customdata[0]}} gives {digit} a probability of %{{y:.2f}}<extra></extra>",
-        )
-    figure.add_scatter(
-        x=list(range(10)),
-        y=votes.mean(dim=0).numpy(),
-        mode="markers",
-        marker={"symbol": "line-ew", "size": 26, "line": {"width": 3, "color": draw.MID_TEXT}},
-        hovertemplate="%{x}: mean probability %{y:.2f}<extra></extra>",
-    )
-    figure.update_layout(
-        xaxis={"range": [-0.6, 9.6], "tickvals": list(range(10)), "title": {"text": "digit"}, "showgrid": False},
-        yaxis={"range": [-0.03, 1.03], "title": {"text": "probability, one dot per pass"}, "tickvals": [0, 0.5, 1]},
-    )
-    return figure
-
-
-def add_curve(figure: go.Figure, curve: Tensor, degrees: float) -> None:
-    """Below the votes, the doubt at every angle, from the same thinned networks; a line where the picture is now."""
-    doubts = {
-        "picture ambiguous": method.expected_entropy(curve) / LN10 * 100,
-        "model unsure": method.mutual_information(curve) / LN10 * 100,
-    }
-    for (name, doubt), colour in zip(doubts.items(), (draw.PETROL_LIGHT, draw.PETROL), strict=True):
-        figure.add_scatter(
-            x=ANGLES.numpy(),
-            y=doubt.numpy(),
-            xaxis="x2",
-            yaxis="y2",
-            mode="lines",
-            stackgroup="doubt",
-            line={"width": 1, "color": colour},
-            hovertemplate=f"turned by %{{x}}°: %{{y:.0f}} % {name}<extra></extra>",
-        )
-    figure.add_shape(
-        type="line", xref="x2", yref="y2", x0=degrees, x1=degrees, y0=0, y1=100,
-        line={"color": draw.VERMILION, "width": 2, "dash": "dot"},
-    )  # fmt: skip
-    figure.update_layout(
-        yaxis={"domain": [0.46, 1], "title": {"text": "probability"}},
-        xaxis={"anchor": "y", "title": {"text": ""}},
-        xaxis2={"range": [-185, 185], "tickvals": [-180, -90, 0, 90, 180], "ticksuffix": "°", "anchor": "y2"},
-        yaxis2={"range": [0, 100], "title": {"text": "doubt (%)"}, "domain": [0, 0.3], "tickvals": [0, 50, 100]},
-    )
-
-
 def seen_html(picture: Tensor) -> str:
     """What the network gets, enlarged with its pixels visible."""
     url = draw.picture_url(picture.numpy(), ink_dark=True)
@@ -199,7 +131,7 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
     digit = int(pick[1])
     upright, _ = seen(values, own)
     image = rotated(upright, torch.tensor([float(values["rotate"])]))
-    network = networks()[str(values["mode"])]
+    network = networks()[RUNS[str(values["mode"])]]
     features = network.features(image)
     steps = [
         f"The picture: 784 pixels, {int((image > 0.5).sum())} of them more ink than paper.",
@@ -222,61 +154,27 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
     total = float(logits[place].exp().sum())
     value, average = float(logits[place, digit]), float(mean[digit])
     part = -average * math.log(average) if average > 0 else 0.0
+    whole = float(method.entropy(mean))
     return [
         *steps,
         f"Its logit for {digit} is f = {value:.2f}.",
         f"Softmax: e^{value:.2f} / {total:.4g} = <b>{float(votes[place, digit]):.3f}</b>, the dot in the figure.",
         f"Mean over the {len(votes)} votes: p({digit} | x) = {average:.3f}, the grey bar.",
-        f"Its part in the doubt: −{average:.3f} ln {average:.3f} = {part:.3f} of {float(method.entropy(mean)):.3f} nat.",
+        f"Its part in the doubt: −{average:.3f} ln {average:.3f} = {part:.3f} of {whole:.3f} nat.",
     ]
 
 
-def measured() -> go.Figure:
-    """The classic experiment: how error and NLL change with the number of passes, ten runs, both architectures."""
-    figure = draw.figure(
-        height=300, sentence="Negative log-likelihood against the number of passes, with and without batch norm."
-    )
-    passes = (1, 2, 5, 10, 20, 50, 100)
-    for name, label, colour, symbol in (
-        (RUN, "no batch norm", draw.PETROL, "circle"),
-        (BATCH_NORM, "batch norm", draw.VERMILION, "diamond"),
-    ):
-        run = store.load(name)
-        entries = [run.score(f"nll_mc{count}") for count in passes]
-        figure.add_scatter(
-            x=list(passes),
-            y=[entry["mean"] for entry in entries],
-            error_y={"array": [entry["spread"] for entry in entries], "thickness": 1},
-            mode="lines+markers",
-            line={"color": colour},
-            marker={"symbol": symbol, "size": 8},
-            hovertemplate=f"{label}, %{{x}} passes: NLL %{{y:.4f}} nat<extra></extra>",
-        )
-        off = run.score("nll_off")["mean"]
-        figure.add_scatter(
-            x=[1, 100], y=[off, off], mode="lines", line={"color": colour, "dash": "dot"},
-            hovertemplate=f"{label}, dropout off: NLL {off:.4f} nat<extra></extra>",
-        )  # fmt: skip
-        figure.add_annotation(
-            x=2, y=entries[-1]["mean"], text=label, showarrow=False, xanchor="right", yanchor="bottom",
-            font={"color": colour},
-        )  # fmt: skip
-    figure.update_layout(
-        xaxis={"type": "log", "title": {"text": "passes T (dotted: dropout off)"}, "tickvals": list(passes)},
-        yaxis={"title": {"text": "NLL (nat), test digits"}, "rangemode": "tozero"},
-    )
-    return figure
-
-
-def snippet(values: Mapping[str, Value]) -> str:
-    """Eight lines of Python that give the same answer."""
+def snippet(values: Mapping[str, Value], own: str) -> str:
+    """At most eight lines of Python that give the same answer, from the saved picture where it is the visitor's."""
     passes = f"passes={values['T']}, rate={values['rate']}" if values["mode"] == "mc" else "passes=1, rate=0"
-    run = TWIN if values["mode"] == "twin" else RUN
+    upright = f'samples()["{values["digit"]}"][0]'
+    if own:
+        upright = f'seen({{}}, upload.url_of("{upload.file_name(own)}"))[0]'
     return f'''import torch
-from apps.mc_dropout import DropoutCNN, method, rotated, samples, store
-run = store.load("{run}")
+from apps.mc_dropout import DropoutCNN, method, rotated, samples, seen, store, upload
+run = store.load("{RUNS[str(values["mode"])]}")
 network = run.fill(DropoutCNN(**run.network))
-image = rotated(samples()["{values["digit"]}"][0], torch.tensor([{float(values["rotate"])}]))
+image = rotated({upright}, torch.tensor([{float(values["rotate"])}]))
 votes = method.monte_carlo(network, image, {passes}, generator=torch.Generator().manual_seed({values["seed"]}))
 print(method.predictive_mean(votes), method.predictive_entropy(votes), method.mutual_information(votes))'''
 
@@ -300,7 +198,7 @@ space = Space(
     shown=[method.monte_carlo, method.mutual_information],
     follow=follow,
     pick=PICK,
-    measured=measured,
+    measured=lambda: experiment(store.load(RUN), store.load(BATCH_NORM)),
     snippet=snippet,
 )
 demo = space.build()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
+from plotly.graph_objects import Figure
 
 # name -> (light, dark)
 TOKENS = {
@@ -26,7 +27,7 @@ PETROL, PETROL_LIGHT, VERMILION = "#2b8286", "#7fbcbd", "#c8633b"
 MID_TEXT, GRID = "#808790", "rgba(128,128,128,0.25)"
 
 
-def figure(*, height: int, sentence: str) -> go.Figure:
+def figure(*, height: int, sentence: str) -> Figure:
     """An empty figure in the project's style.
 
     height    in pixels; the width is the page's
@@ -40,7 +41,7 @@ def figure(*, height: int, sentence: str) -> go.Figure:
         "title": {"font": {"size": 13}, "standoff": 6},
         "fixedrange": True,
     }
-    fig = go.Figure()
+    fig = Figure()
     fig.update_layout(
         template=go.layout.Template(layout={"xaxis": axis, "yaxis": axis}),
         height=height,
@@ -55,7 +56,7 @@ def figure(*, height: int, sentence: str) -> go.Figure:
     return fig
 
 
-def to_json(fig: go.Figure) -> dict:
+def to_json(fig: Figure) -> dict:
     """A figure as plain JSON values, numbers rounded to five digits: a slider sends one with every move."""
 
     def plain(value):

@@ -169,23 +169,36 @@ section{{break-inside:avoid}}.lines{{height:3.2rem;border-bottom:1px solid #999;
 <p>{escape(card.claim)}</p><p class="link">{escape(link)}</p>{"".join(items)}</body></html>"""
 
 
+def file_link(label: str, filename: str, url: str) -> str:
+    """A link that saves what its data URL holds, so that no file stays on the server."""
+    return f"<a class='save' download='{escape(filename)}' href='{escape(url)}'>{escape(label)}</a>"
+
+
 def data_link(label: str, filename: str, mime: str, content: str) -> str:
-    """A link that saves text as a file; the content travels in the link, so no file stays on the server."""
-    body = base64.b64encode(content.encode()).decode()
-    return f"<a class='save' download='{escape(filename)}' href='data:{mime};base64,{body}'>{escape(label)}</a>"
+    """A link that saves text as a file."""
+    return file_link(label, filename, f"data:{mime};base64,{base64.b64encode(content.encode()).decode()}")
 
 
 def downloads(
-    card: Card, values: Mapping[str, Value], numbers: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], snippet: str
+    card: Card,
+    settings: Mapping[str, Value],
+    numbers: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    snippet: str,
+    picture: str = "",
 ) -> str:
-    """Everything that can be taken away: picture, numbers, and the lines of Python that give the same answer."""
+    """Everything that can be taken away: picture, numbers, and the lines of Python that give the same answer.
+
+    picture  a `file_link` to the visitor's own picture, which the lines read
+    """
     table = io.StringIO()
     writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    whole = json.dumps({"topic": card.slug, "settings": dict(values), "numbers": dict(numbers)}, indent=1)
+    whole = json.dumps({"topic": card.slug, "settings": dict(settings), "numbers": dict(numbers)}, indent=1)
     return f"""<div class='downloads'>
 <button class='save' onclick="vitrine.saveFigure('{card.slug}')">Picture (PNG)</button>
 {data_link("Numbers (CSV)", f"{card.slug}.csv", "text/csv", table.getvalue())}
 {data_link("Settings and numbers (JSON)", f"{card.slug}.json", "application/json", whole)}
+{picture}
 <p>The same answer in Python, from the project's folder:</p><pre><code>{escape(snippet)}</code></pre></div>"""

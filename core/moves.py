@@ -18,7 +18,7 @@ import gradio as gr
 import plotly.graph_objects as go
 
 from core import draw, markup, store, upload
-from core.card import Card, Param, Refused, Value
+from core.card import Card, Param, Refused, Value, short
 from core.serve import GATE
 
 DEADLINE_S = 10.0
@@ -63,25 +63,25 @@ class Moves:
 
     answer    answer(values, own) -> Answer, or a generator of them; own is "" or the visitor's input
     widgets   widgets(first) lays out the app's own widgets in the input column
-    networks  networks() -> anything; loads the weights once, raises BadRun if they cannot be used
+    networks  networks() -> run name -> network; loads the weights once, raises BadRun if they cannot be used
     run       the run whose source and size the head shows
     shown     the functions whose source How it works shows
     follow    follow(values, own, pick) -> steps (HTML) that follow one number, the one that was picked
     pick      the Params that say which number; a click in the figure sets them from its customdata
     measured  measured() -> a figure of the stored experiment for Scores, or None
-    snippet   snippet(values) -> at most eight lines of Python that give the same answer
+    snippet   snippet(values, own) -> at most eight lines of Python that give the same answer
     """
 
     card: Card
     answer: Callable[[dict[str, Value], str], Answer | Iterator[Answer]]
     widgets: Callable[[Answer], Widgets]
-    networks: Callable[[], Any]
+    networks: Callable[[], Mapping[str, Any]]
     run: str
     shown: Sequence[Callable]
     follow: Callable[[dict[str, Value], str, list[Value]], list[str]]
     pick: Sequence[Param]
     measured: Callable[[], go.Figure]
-    snippet: Callable[[Mapping[str, Value]], str]
+    snippet: Callable[[Mapping[str, Value], str], str]
     deadline_s: float = DEADLINE_S
     # Filled while the page is laid out: the frame's components, the controls, the app's own, the first answer.
     _parts: dict[str, Any] = field(default_factory=dict, init=False)
@@ -121,9 +121,7 @@ class Moves:
     def fill(self, answer: Answer, values: dict[str, Value], own: str, pinned: Any = None) -> dict[Any, Any]:
         """The answer as updates of components."""
         parts = self._parts
-        query = {
-            name: text for name, text in self.card.address(values).items() if not (own and name == self.card.sample)
-        }
+        query = self.settings(self.card.address(values), own)
         updates = {
             parts["figure"]: answer.figure,
             parts["tiles"]: markup.tiles(self.card, answer.tiles),
@@ -142,17 +140,19 @@ class Moves:
             )
         return updates
 
+    def explain(self, error: Exception) -> str:
+        """An error as a sentence for the visitor; what nobody foresaw goes to the log under an id."""
+        if isinstance(error, (Refused, store.BadRun)):
+            return str(error)
+        ticket = uuid.uuid4().hex[:8]
+        log.error("unexpected error %s on %s", ticket, self.card.slug, exc_info=error)
+        return f"Something broke here; the former answer stays. The log has it as {ticket}."
+
     def guarded(self, handler: Callable) -> Callable:
         """A handler whose errors become one sentence on the page, while the former answer stays."""
 
         def sentence(error: Exception) -> dict[Any, Any]:
-            if isinstance(error, (Refused, store.BadRun)):
-                text = str(error)
-            else:
-                ticket = uuid.uuid4().hex[:8]
-                log.exception("unexpected error %s on %s", ticket, self.card.slug)
-                text = f"Something broke here; the former answer stays. The log has it as {ticket}."
-            return {self._parts["note"]: markup.notes([text], error=True)}
+            return {self._parts["note"]: markup.notes([self.explain(error)], error=True)}
 
         if inspect.isgeneratorfunction(handler):
 
@@ -160,7 +160,7 @@ class Moves:
             def run(*raw: Any) -> Iterator[Any]:
                 try:
                     yield from handler(*raw)
-                except Exception as error:  # noqa: BLE001  the one place that turns the unexpected into a sentence
+                except Exception as error:  # noqa: BLE001  nothing may reach a visitor as a stack trace
                     yield sentence(error)
         else:
 
@@ -222,8 +222,10 @@ class Moves:
         if not {param.name for param in self.card.params} & query.keys() and "step" not in query:
             return {self._parts["note"]: ""}
         values, remarks = self.card.read_address(query)
-        index = int(query["step"]) - 1 if query.get("step", "").isdigit() else 0
-        index = index if 0 <= index < len(self.card.tour) else 0
+        steps = Param("step", "whole", 1, "Tour step", "", low=1, high=len(self.card.tour))
+        step, remark = steps.clamp(query.get("step", 1))
+        index = int(step) - 1
+        remarks += [remark] if remark else []
         answer = self.last_answer(values)
         updates = self.fill(answer, values, "") | self.set_controls(values) | self.show_step(index, None)
         return updates | {self._parts["note"]: markup.notes(remarks)}
@@ -239,6 +241,7 @@ class Moves:
             parts["figure_b"]: None,
             parts["tiles_b"]: "",
             parts["differences"]: markup.notes(["Pin an answer as A, then change anything."]),
+            parts["follow"]: "",
             parts["save"]: gr.update(visible=False),
         }
 
@@ -308,8 +311,15 @@ class Moves:
         """Lay out the downloads of the present answer."""
         values, own = self.read(raw)
         answer = self.last_answer(values, own)
-        text = markup.downloads(self.card, values, answer.numbers, answer.rows, self.snippet(values))
+        settings = self.settings(values, own)
+        picture = markup.file_link("Your picture", upload.file_name(own), own) if own.startswith("data:image/") else ""
+        snippet = self.snippet(values, own)
+        text = markup.downloads(self.card, settings, answer.numbers, answer.rows, snippet, picture)
         return {self._parts["save"]: gr.update(value=text, visible=True)}
+
+    def settings(self, values: Mapping[str, Value], own: str) -> dict[str, Value]:
+        """The values that the answer depends on: the visitor's own input takes the sample's place."""
+        return {name: value for name, value in values.items() if not (own and name == self.card.sample)}
 
     def endpoint(self) -> Callable:
         """The public endpoint `/answer`: the card's Params as typed arguments, and a picture as data URL."""
@@ -321,9 +331,14 @@ class Moves:
             own = bound.arguments.pop("picture", "")
             try:
                 values = self.card.parse(bound.arguments)
-                return {"settings": values, "numbers": dict(self.last_answer(values, own).numbers)}
-            except (Refused, store.BadRun) as error:
-                raise gr.Error(str(error), print_exception=False) from None
+                if not isinstance(own, str):
+                    raise Refused(f"picture: expected a picture as data:image/…;base64,…; got {short(own)}.")
+                return {
+                    "settings": self.settings(values, own),
+                    "numbers": dict(self.last_answer(values, own).numbers),
+                }
+            except Exception as error:  # noqa: BLE001  as in `guarded`
+                raise gr.Error(self.explain(error), print_exception=False) from None
 
         keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
         parameters = [

@@ -37,7 +37,7 @@ def read_picture(content: bytes, *, longest_side: int = 1024) -> tuple[Image.Ima
         picture.draft("RGB", (2 * longest_side, 2 * longest_side))  # JPEG: decode no more than is needed
         picture.load()
         frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # MPO: a photo and its preview
-        upright = ImageOps.exif_transpose(picture)
+        upright: Image.Image = ImageOps.exif_transpose(picture)
     except Refused:
         raise
     except Image.DecompressionBombError:
@@ -51,10 +51,11 @@ def read_picture(content: bytes, *, longest_side: int = 1024) -> tuple[Image.Ima
         notes.append("Only the first frame is used.")
     if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
         notes.append("Grey levels were reduced to 8 bits.")
+        levels: np.ndarray = np.nan_to_num(np.asarray(upright, dtype=np.float32))
         # 16 bits have a known white; wider numbers have none, so their own range is shown.
-        low, high = (0, 65535) if upright.mode.startswith("I;16") else upright.getextrema()
-        scale = 255 / max(high - low, 1e-9)
-        upright = upright.convert("F").point(lambda level: (level - low) * scale).convert("L")
+        low, high = (0, 65535) if upright.mode.startswith("I;16") else (levels.min(), levels.max())
+        levels = (levels - low) / max(float(high) - float(low), 1e-9)
+        upright = Image.fromarray((levels * 255).round().astype(np.uint8))
     if upright.has_transparency_data:
         notes.append("Transparent parts are white.")
         layer = upright.convert("RGBA")
@@ -89,3 +90,14 @@ def read_url(url: str, *, longest_side: int = 1024) -> tuple[Image.Image, list[s
     except ValueError:
         raise Refused("This picture is damaged: its base64 text cannot be read.") from None
     return read_picture(content, longest_side=longest_side)
+
+
+def file_name(url: str) -> str:
+    """Under which name a visitor's own picture is saved, "picture.png", from its data URL."""
+    return "picture." + url.removeprefix("data:image/").partition(";")[0]
+
+
+def url_of(path: str | os.PathLike) -> str:
+    """A saved picture as the data URL that it came from, byte for byte."""
+    kind = Path(path).suffix.removeprefix(".")
+    return f"data:image/{kind};base64," + base64.b64encode(Path(path).read_bytes()).decode()

@@ -56,8 +56,8 @@ CARD = Card(
             name="rate",
             kind="number",
             default=TRAINING_RATE,
-            label="Dropout rate",
-            help="A higher rate removes more units in each pass, so the passes differ more. Trained at 0.5.",
+            label="Dropout rate (trained at 0.5)",
+            help="A higher rate removes more units in each pass, so the passes differ more.",
             low=0,
             high=0.9,
             step=0.05,
@@ -124,12 +124,12 @@ CARD = Card(
             choices=("at 90°", "at 180°", "it depends on the shape"),
             right=2,
             set={"digit": "three"},
-            then={"curve": True},
+            then={"curve": True, "rotate": -135},
             look="Drag Rotate and follow the dotted line: the curve shows the doubt at every angle at once.",
-            why="The doubt peaks between shapes that the network knows, not at the largest angle. "
-            "Upside down, a 3 is again something that looks like a digit.",
+            why="The doubt peaks between shapes that the network knows, not at one angle. "
+            "On its side this 3 looks to it much like a 0, and the doubt is small again.",
             minutes=2,
-            holds=(Bound("doubt", ">=", 0.3),),
+            holds=(Bound("doubt", ">=", 1.2),),
         ),
         Step(
             ask="One pass: the model's doubt will be exactly 0. Is that good news?",
@@ -171,7 +171,7 @@ CARD = Card(
             choices=("no, doubt would warn us", "yes"),
             right=1,
             set={"digit": "seven", "rotate": 0},
-            then={"rotate": -150},
+            then={"rotate": 180},
             look="All passes agree on another digit, with almost no doubt. Turn on a little and watch it break.",
             why="Doubt tells where the passes disagree, not where they are all wrong together. "
             "Far from its training pictures the network may be confidently wrong.",

@@ -237,6 +237,7 @@ def find_failure(network: DropoutCNN, sevens: Tensor) -> tuple[int, int]:
     return index, angle
 
 
+@torch.inference_mode()
 def companions(network: DropoutCNN) -> dict[str, dict[str, Tensor]]:
     """The files that travel with the weights, by name.
 
@@ -254,8 +255,10 @@ def companions(network: DropoutCNN) -> dict[str, dict[str, Tensor]]:
     def stored(pictures: Tensor) -> Tensor:
         return (pictures * 255).round().to(torch.uint8)
 
-    samples = {name: stored(digits.images[place, 0]) for name, place in SAMPLE_DIGITS.items()}
-    samples |= {"seven": stored(digits.images[sevens[index], 0]), "seven_degrees": torch.tensor(degrees)}
+    places = {**SAMPLE_DIGITS, "seven": int(sevens[index])}
+    samples = {name: stored(digits.images[place, 0]) for name, place in places.items()}
+    samples |= {f"{name}_label": digits.labels[place] for name, place in places.items()}
+    samples |= {"seven_degrees": torch.tensor(degrees)}
     samples |= {"foreign_images": stored(foreign.images[chosen, 0]), "foreign_labels": foreign.labels[chosen]}
     return {
         "expected.safetensors": {"input": images, "output": batched_logits(network, images)},

@@ -1,0 +1,117 @@
+"""Many visitors at once, over real HTTP: all answered, told that it is busy, and nobody gets another's answer."""
+
+import asyncio
+import random
+import statistics
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import httpx
+import pytest
+import serving
+from visitors import Outcome, Visitor, Wiring, read_wiring
+
+from apps import mc_dropout
+from core.topics.mc_dropout.card import CARD
+
+pytestmark = pytest.mark.load
+
+SAMPLES = list(CARD.param("digit").choices)
+P95_S, BUSY_S, GROWTH = 3.0, 2.0, 1.05  # the promises
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+
+
+@cache
+def expected(settings: tuple[tuple[str, Any], ...]) -> str:
+    """What the figure must say for these settings, computed here."""
+    return mc_dropout.answer(CARD.parse(dict(settings)), "").figure["layout"]["meta"]["sentence"]
+
+
+def settings_of(visitor: int, action: int) -> dict[str, Any]:
+    """Settings that belong to this visitor alone: the seed and T together name the visitor."""
+    return {
+        "digit": SAMPLES[visitor % len(SAMPLES)],
+        "rotate": -180 + 5 * ((7 * visitor + action) % 73),
+        "T": 20 + visitor % 60,
+        "seed": visitor,
+    }
+
+
+def client(gallery: serving.Gallery) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"{gallery.url}/mc_dropout/", limits=LIMITS, timeout=60)
+
+
+async def actions(visitor: Visitor, number: int, count: int, pause_s: float) -> list[tuple[dict, Outcome]]:
+    """One visitor who moves something every `pause_s`, whether or not an earlier answer was slow."""
+    loop, done = asyncio.get_running_loop(), []
+    begin = loop.time() + random.Random(number).random() * pause_s
+    for action in range(count):
+        await asyncio.sleep(max(0, begin + action * pause_s - loop.time()))
+        settings = settings_of(number, action)
+        done.append((settings, await visitor.move(**settings)))
+    return done
+
+
+async def crowd(gallery: serving.Gallery, visitors: int, count: int, pause_s: float) -> list[tuple[dict, Outcome]]:
+    """So many visitors at once, each with a session of its own."""
+    async with client(gallery) as http:
+        wiring = await read_wiring(http, "rotate")
+        people = [actions(Visitor(http, wiring), number, count, pause_s) for number in range(visitors)]
+        return [pair for done in await asyncio.gather(*people) for pair in done]
+
+
+def report(outcomes: list[tuple[dict, Outcome]], capsys: pytest.CaptureFixture, title: str) -> Counter:
+    """Print how many were answered, were busy or failed, and how long each took."""
+    kinds = Counter(outcome.kind for _, outcome in outcomes)
+    with capsys.disabled():
+        print(f"\n  {title}")
+        for kind in sorted(kinds):
+            seconds = sorted(outcome.seconds for _, outcome in outcomes if outcome.kind == kind)
+            p95 = seconds[int(0.95 * (len(seconds) - 1))]
+            print(
+                f"    {kind}: {len(seconds)}, median {statistics.median(seconds):.2f} s, p95 {p95:.2f} s, "
+                f"slowest {seconds[-1]:.2f} s"
+            )
+        for sentence, number in Counter(o.sentence for _, o in outcomes if o.kind != "answered").most_common(3):
+            print(f"    {number} x {sentence[:160]}")
+    return kinds
+
+
+def mixed_up(outcomes: list[tuple[dict, Outcome]]) -> list[dict]:
+    """The settings whose answer is not the one computed in this process."""
+    return [
+        settings
+        for settings, outcome in outcomes
+        if outcome.kind == "answered" and outcome.sentence != expected(tuple(settings.items()))
+    ]
+
+
+def test_thirty_visitors_for_twenty_seconds(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
+    outcomes = asyncio.run(crowd(gallery, visitors=30, count=20, pause_s=1.0))
+    kinds = report(outcomes, capsys, "30 visitors, one action a second each, for 20 s")
+    assert mixed_up(outcomes) == []
+    assert kinds == {"answered": 600}
+    seconds = sorted(outcome.seconds for _, outcome in outcomes)
+    assert seconds[int(0.95 * len(seconds))] <= P95_S
+
+
+def test_two_hundred_at_once(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
+    asyncio.run(crowd(gallery, visitors=2, count=2, pause_s=0))  # the Space is built by its first visitor
+    outcomes = asyncio.run(crowd(gallery, visitors=200, count=1, pause_s=0))
+    kinds = report(outcomes, capsys, "200 visitors in the same instant")
+    assert mixed_up(outcomes) == []
+    assert kinds["failed"] == 0
+    assert kinds["answered"] >= 30
+    assert max((o.seconds for _, o in outcomes if o.kind == "busy"), default=0) <= BUSY_S
+
+
+def test_two_thousand_requests_leave_no_trace(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
+    asyncio.run(crowd(gallery, visitors=20, count=25, pause_s=0))
+    before = gallery.health()["memory_mb"]
+    outcomes = asyncio.run(crowd(gallery, visitors=20, count=100, pause_s=0))
+    after = gallery.health()["memory_mb"]
+    kinds = report(outcomes, capsys, f"2,000 requests: resident memory {before} MB before, {after} MB after")
+    assert kinds == {"answered": 2000}
+    assert mixed_up(outcomes) == []
+    assert after <= GROWTH * before

@@ -1,0 +1,126 @@
+"""Visitors without a browser: they open the page, move a control and read the answer as the browser does.
+
+Gradio's protocol: POST queue/join puts an event into the Space's queue and names it; the
+stream queue/data of the visitor's session tells what becomes of it. A move of a slider is a
+private event, so it is addressed by its place in /config, as the page's script does.
+"""
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+BUSY = ("Busy:", "Queue is full", "queue is full")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one move.
+
+    kind      "answered", "busy" or "failed"
+    seconds   from the move to the last byte of its answer
+    sentence  what the figure says, or what the visitor reads instead
+    """
+
+    kind: str
+    seconds: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Where things are in a Space's /config.
+
+    event     fn_index of "this control was moved"
+    initial   what the components of that event hold when the page opens
+    places    control name -> its place among them
+    figure    place of the figure among the answers
+    note      place of the note among the answers
+    """
+
+    event: int
+    initial: list[Any]
+    places: dict[str, int]
+    figure: int
+    note: int
+
+
+async def read_wiring(client: httpx.AsyncClient, control: str) -> Wiring:
+    """Read from /config what a browser would know."""
+    config = (await client.get("config")).raise_for_status().json()
+    components = {component["id"]: component for component in config["components"]}
+    names = {component["props"].get("elem_id"): key for key, component in components.items()}
+    moved = [names[f"control-{control}"], "input"]
+    event = next(entry for entry in config["dependencies"] if moved in [list(target) for target in entry["targets"]])
+    elements = [components[key]["props"].get("elem_id") or "" for key in event["inputs"]]
+    return Wiring(
+        event=event["id"],
+        initial=[components[key]["props"].get("value") for key in event["inputs"]],
+        places={name.removeprefix("control-"): place for place, name in enumerate(elements)},
+        figure=event["outputs"].index(names["figure"]),
+        note=event["outputs"].index(names["note"]),
+    )
+
+
+class Visitor:
+    """One session of a page.
+
+    client  bound to the Space's address
+    """
+
+    def __init__(self, client: httpx.AsyncClient, wiring: Wiring) -> None:
+        self.client, self.wiring = client, wiring
+        self.session = uuid.uuid4().hex
+
+    async def move(self, **values: Any) -> Outcome:
+        """Set controls, and wait for what the page then shows."""
+        data = list(self.wiring.initial)
+        for name, value in values.items():
+            data[self.wiring.places[name]] = value
+        begin = time.monotonic()
+
+        def outcome(kind: str, sentence: str) -> Outcome:
+            return Outcome(kind, time.monotonic() - begin, sentence)
+
+        body = {"data": data, "fn_index": self.wiring.event, "session_hash": self.session, "event_data": None}
+        try:
+            joined = await self.client.post("gradio_api/queue/join", json=body)
+            if joined.is_error:
+                return outcome("busy" if any(word in joined.text for word in BUSY) else "failed", joined.text[:200])
+            mine = joined.json()["event_id"]
+            return outcome(*await self._follow(mine))
+        except httpx.HTTPError as error:
+            return outcome("failed", repr(error))
+
+    async def _follow(self, mine: str) -> tuple[str, str]:
+        """Read the session's stream until the event is over."""
+        shown: list[Any] = []
+        query = {"session_hash": self.session}
+        async with self.client.stream("GET", "gradio_api/queue/data", params=query) as stream:
+            async for line in stream.aiter_lines():
+                if not line.startswith("data:"):
+                    continue
+                message = json.loads(line[5:])
+                if message.get("event_id") not in (mine, None):
+                    continue
+                if message["msg"] == "process_generating" and not shown:
+                    shown = message["output"]["data"]
+                elif message["msg"] == "process_completed":
+                    if not message["success"]:
+                        text = str(message["output"].get("error"))
+                        return "busy" if any(word in text for word in BUSY) else "failed", text
+                    return self._read(shown or message["output"]["data"])
+                elif message["msg"] in ("unexpected_error", "server_stopped"):
+                    return "failed", str(message)
+        return "failed", "the stream ended without an answer"
+
+    def _read(self, shown: list[Any]) -> tuple[str, str]:
+        """The figure's sentence, or the note's where there is no new figure."""
+        figure = shown[self.wiring.figure]
+        if "layout" in figure:
+            return "answered", figure["layout"]["meta"]["sentence"]
+        note = str(shown[self.wiring.note])
+        return "busy" if any(word in note for word in BUSY) else "failed", note
