@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import data, draw, serve, store, upload
+from core import draw, serve, store, upload
 from core.card import Param, Refused, Value
 from core.markup import Tile
 from core.moves import Answer, Widgets
@@ -39,21 +39,16 @@ def networks() -> dict[str, DropoutCNN]:
 
 
 @cache
-def samples() -> dict[str, tuple[Tensor, int]]:
-    """Name -> picture (1, 28, 28) in [0, 1], and the digit that it is; -1 for what is no digit."""
-    kept = store.load(RUN).tensors("samples.safetensors")
-    digits = ("three", "five_or_six", "four_or_nine", "seven")
-    pictures = {name: (kept[name][None].float() / 255, int(kept[f"{name}_label"])) for name in digits}
-    for name, label in (("shoe", 9), ("trousers", 1)):
-        first = kept["foreign_images"][kept["foreign_labels"] == label][0]
-        pictures[name] = first[None].float() / 255, -1
-    return pictures | {"scribble": (data.drawn("scribble"), -1), "letter": (data.drawn("A"), -1)}
+def samples() -> dict[str, Tensor]:
+    """The pictures that travel with the weights, `name` and `name_label`."""
+    return store.load(RUN).tensors("samples.safetensors")
 
 
 def seen(values: Mapping[str, Value], own: str) -> tuple[Tensor, int | None]:
     """The upright picture (1, 28, 28), and the digit that it is: -1 for none, None where nobody knows."""
     if not own:
-        return samples()[str(values["digit"])]
+        name = str(values["digit"])
+        return samples()[name][None] / 255, int(samples()[f"{name}_label"])
     picture, _ = upload.read_url(own, longest_side=280)
     found = framed(np.asarray(picture.convert("L"), dtype=np.float32) / 255)
     if found is None:
@@ -165,17 +160,21 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
 
 
 def snippet(values: Mapping[str, Value], own: str) -> str:
-    """At most eight lines of Python that give the same answer, from the saved picture where it is the visitor's."""
-    passes = f"passes={values['T']}, rate={values['rate']}" if values["mode"] == "mc" else "passes=1, rate=0"
-    upright = f'samples()["{values["digit"]}"][0]'
+    """Eight lines of Python that give the same answer, from the saved picture where it is the visitor's."""
     if own:
-        upright = f'seen({{}}, upload.url_of("{upload.file_name(own)}"))[0]'
-    return f'''import torch
-from apps.mc_dropout import DropoutCNN, method, rotated, samples, seen, store, upload
+        load = f'Image.open("{upload.file_name(own)}").convert("L")'
+        upright = f"picture.framed(numpy.asarray({load}) / 255)"
+    else:
+        upright = f'store.load("{RUN}").tensors("samples.safetensors")["{values["digit"]}"][None] / 255'
+    mc = values["mode"] == "mc"
+    passes = f"passes={values['T']}, rate={values['rate']}" if mc else "passes=1, rate=0"
+    return f'''import numpy, torch; from PIL import Image
+from core import store
+from core.topics.mc_dropout import method, network, picture
 run = store.load("{RUNS[str(values["mode"])]}")
-network = run.fill(DropoutCNN(**run.network))
-image = rotated({upright}, torch.tensor([{float(values["rotate"])}]))
-votes = method.monte_carlo(network, image, {passes}, generator=torch.Generator().manual_seed({values["seed"]}))
+model = run.fill(network.DropoutCNN(**run.network))
+image = picture.rotated({upright}, torch.tensor([{float(values["rotate"])}]))
+votes = method.monte_carlo(model, image, {passes}, generator=torch.Generator().manual_seed({values["seed"]}))
 print(method.predictive_mean(votes), method.predictive_entropy(votes), method.mutual_information(votes))'''
 
 

@@ -307,9 +307,10 @@ def test_the_cached_trunk_answers_as_full_copies_would(network, digits):
     def p_values(copies: Tensor) -> list[float]:
         return [ks_2samp(cached[:, label].numpy(), copies[:, label].numpy()).pvalue for label in classes]
 
-    assert min(p_values(full_copies(0.5))) > 0.01
-    # The test can tell: with other rates the distributions differ.
-    assert min(p_values(full_copies(0.4))) < 1e-4
+    # Five tests at this level raise a false alarm on one machine in 200, and then on each run.
+    assert min(p_values(full_copies(0.5))) > 0.001
+    # They would notice: at another rate the distributions differ.
+    assert min(p_values(full_copies(0.25))) < 1e-9
 
 
 # --- method: what the votes say
@@ -493,6 +494,7 @@ def test_torch_uncertainty_agrees():
     assert method.negative_log_likelihood(mean, labels).item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Metric `VariationRatio` will save all predictions")
 def test_torch_uncertainty_agrees_on_the_variation_ratio_where_the_mean_has_the_same_top():
     """The library counts votes against the top of the mean, the thesis against the most frequent vote."""
     votes = random_votes(4, 30, 200, 10, 1.5)

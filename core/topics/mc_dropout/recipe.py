@@ -242,25 +242,39 @@ def companions(network: DropoutCNN) -> dict[str, dict[str, Tensor]]:
     """The files that travel with the weights, by name.
 
     expected.safetensors  a small input and its output, so that any copy can be checked without data
-    samples.safetensors   validation digits for the page, the seven of the tour's last step with its
-                          angle, and 20 Fashion-MNIST training pictures, two of each class
+    samples.safetensors   with the dropout network: what `samples` returns
     """
     images = torch.stack([data.drawn(shape) for shape in ("3", "8", "ring", "scribble")])
+    files = {"expected.safetensors": {"input": images, "output": batched_logits(network, images)}}
+    return files | ({"samples.safetensors": samples(network)} if network.rate > 0 else {})
+
+
+def samples(network: DropoutCNN) -> dict[str, Tensor]:
+    """The pictures of the page, each with `<name>_label`, the digit that it is, or -1 for none.
+
+    returns name -> (28, 28) uint8: validation digits; the seven that `find_failure` found, with
+            `seven_degrees`; two Fashion-MNIST training pictures; two drawn shapes. Beside them
+            foreign_images (20, 28, 28), two Fashion-MNIST training pictures of each class
+    """
     digits, foreign = data.load("mnist", "train"), data.load("fashion_mnist", "train")
     validation = torch.arange(len(digits.labels) - VALIDATION, len(digits.labels))
     sevens = validation[digits.labels[validation] == 7][:100]
     index, degrees = find_failure(network, digits.images[sevens])
-    chosen = torch.cat([torch.nonzero(foreign.labels == label)[:2, 0] for label in range(10)])
-
-    def stored(pictures: Tensor) -> Tensor:
-        return (pictures * 255).round().to(torch.uint8)
-
     places = {**SAMPLE_DIGITS, "seven": int(sevens[index])}
-    samples = {name: stored(digits.images[place, 0]) for name, place in places.items()}
-    samples |= {f"{name}_label": digits.labels[place] for name, place in places.items()}
-    samples |= {"seven_degrees": torch.tensor(degrees)}
-    samples |= {"foreign_images": stored(foreign.images[chosen, 0]), "foreign_labels": foreign.labels[chosen]}
+    pictures = {name: (digits.images[place], int(digits.labels[place])) for name, place in places.items()}
+    chosen = torch.cat([torch.nonzero(foreign.labels == label)[:2, 0] for label in range(10)])
+    clothes = foreign.images[chosen]
+    for name, label in (("shoe", "ankle boot"), ("trousers", "trousers")):
+        pictures[name] = clothes[2 * foreign.classes.index(label)], -1
+    for name, shape in (("scribble", "scribble"), ("letter", "A")):
+        pictures[name] = data.drawn(shape), -1
+
+    def stored(picture: Tensor) -> Tensor:
+        return (picture * 255).round().to(torch.uint8)
+
     return {
-        "expected.safetensors": {"input": images, "output": batched_logits(network, images)},
-        "samples.safetensors": samples,
+        **{name: stored(picture[0]) for name, (picture, _) in pictures.items()},
+        **{f"{name}_label": torch.tensor(label) for name, (_, label) in pictures.items()},
+        "seven_degrees": torch.tensor(degrees),
+        "foreign_images": stored(clothes[:, 0]),
     }
