@@ -48,6 +48,7 @@ window.vitrine = (() => {
     const side = board.width;
     let shown = null;
     let last = null;
+    let drawing = false; // the paper is what the visitor touched last
 
     const blank = () => {
       pen.fillStyle = "#ffffff";
@@ -56,6 +57,11 @@ window.vitrine = (() => {
     const show = () => {
       const url = props.value.own || props.value.shown;
       if (url === shown) return;
+      if (drawing && !props.value.own) {
+        // An answer that was asked for before the visitor began to draw must not take the drawing away.
+        if (!last) props.value = { own: shown, shown: props.value.shown };
+        return;
+      }
       shown = url;
       if (!url) return blank();
       const picture = new Image();
@@ -89,6 +95,9 @@ window.vitrine = (() => {
       pen.stroke();
       last = [x, y];
     };
+    for (const kind of ["pointerdown", "keydown"]) {
+      document.addEventListener(kind, (event) => (drawing = element.contains(event.target)), true);
+    }
     board.addEventListener("pointerdown", (event) => {
       board.setPointerCapture(event.pointerId);
       last = null;

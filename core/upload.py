@@ -95,9 +95,3 @@ def read_url(url: str, *, longest_side: int = 1024) -> tuple[Image.Image, list[s
 def file_name(url: str) -> str:
     """Under which name a visitor's own picture is saved, "picture.png", from its data URL."""
     return "picture." + url.removeprefix("data:image/").partition(";")[0]
-
-
-def url_of(path: str | os.PathLike) -> str:
-    """A saved picture as the data URL that it came from, byte for byte."""
-    kind = Path(path).suffix.removeprefix(".")
-    return f"data:image/{kind};base64," + base64.b64encode(Path(path).read_bytes()).decode()

@@ -149,7 +149,7 @@ def visit(browser: Browser, gallery: serving.Gallery) -> Iterator[Callable[..., 
 
     def start(address: str = "/mc_dropout/", **options: Any) -> Visitor:
         context = browser.new_context(**{"viewport": DESKTOP, **options})
-        context.set_default_timeout(45_000)
+        context.set_default_timeout(20_000)
         visitors.append(Visitor(context, gallery))
         return visitors[-1].open(address) if address else visitors[-1]
 

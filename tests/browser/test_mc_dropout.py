@@ -121,7 +121,7 @@ def test_drawing_is_answered_and_stays_out_of_the_link(visit: Visit) -> None:
     assert visitor.ink(0.5, 0.5), "the drawing is still on the paper"
 
 
-@pytest.mark.parametrize("move", ["slider", "second stroke"])
+@pytest.mark.parametrize("move", ["slider", "sample", "second stroke"])
 def test_drawing_while_an_answer_is_under_way(visit: Visit, move: str) -> None:
     visitor = visit()
     visitor.page.evaluate(
@@ -136,17 +136,18 @@ def test_drawing_while_an_answer_is_under_way(visit: Visit, move: str) -> None:
     if move == "slider":
         visitor.slider("rotate").focus()
         visitor.page.keyboard.press("ArrowRight")
-        visitor.page.click("#canvas .clear")
+    elif move == "sample":
+        visitor.sample("a shoe")
     else:
         visitor.page.click("#canvas .clear")
         visitor.stroke([(0.2, 0.15), (0.2, 0.85)])
     visitor.stroke(ONE)
     visitor.told(OWN)
     visitor.page.wait_for_timeout(2500)
-    assert visitor.ink(0.5, 0.5)
-    assert visitor.ink(0.2, 0.5) == (move != "slider")
-    assert "digit" not in visitor.query
+    assert visitor.ink(0.5, 0.8), "the drawing is still on the paper"
+    assert visitor.ink(0.2, 0.5) == (move == "second stroke")
     assert visitor.page.evaluate("document.querySelector('#note').innerText").strip() == OWN
+    assert "digit" not in visitor.query
 
 
 def test_samples(visit: Visit) -> None:

@@ -38,7 +38,8 @@ def keep_masks(
     if passes < 1 or not 0 <= rate < 1:
         raise ValueError(f"expected passes >= 1 and a rate in [0, 1), got {passes} and {rate}")
     keep = 1 - rate
-    first, second = (torch.rand(passes, width, generator=generator).lt(keep).float() / keep for width in widths)
+    # In place, since fresh memory for these tables costs as much as filling it.
+    first, second = (torch.rand(passes, width, generator=generator).lt_(keep).div_(keep) for width in widths)
     return first, second
 
 

@@ -14,9 +14,10 @@ def framed(grey: np.ndarray) -> Tensor | None:
     """Where is the digit on this paper, and how would MNIST show it?
 
     Light falls unevenly on a photo, so ink is what a place lacks of the paper around it:
-    ink = 1 - grey / paper, kept where it is above Otsu's threshold or joined to that. The paper is the grey
-    closing (a maximum, then a minimum, over a window wider than a stroke): it fills strokes
-    in, and follows a gradient of light, a shadow, or the dark table around the sheet.
+    ink = 1 - grey / paper, kept where it is above Otsu's threshold, or above half of that and
+    joined to it. The paper is the grey closing (a maximum, then a minimum, over a window wider
+    than a stroke): it fills strokes in, and follows a gradient of light, a shadow, or the dark
+    table around the sheet.
     The box around the ink is scaled to 20 pixels, its centre of mass moved to the middle.
 
     grey    (H, W) float in [0, 1], dark on light or light on dark
