@@ -26,9 +26,15 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "core/markup.py": (set(), {"core.card", "core.draw", "core.store"}),
     "core/serve.py": ({"gradio", "starlette", "fastapi"}, {"core.card", "core.draw", "core.store"}),
     "core/upload.py": ({"PIL", "numpy"}, {"core.card"}),
+    "core/model_card.py": (set(), {"core.card", "core.store"}),
+    "core/widgets.py": ({"gradio"}, {"core.card"}),
+    "core/moves.py": (
+        {"gradio"},
+        {"core.card", "core.draw", "core.markup", "core.serve", "core.store", "core.upload"},
+    ),
     "core/page.py": (
-        {"gradio", "plotly", "PIL", "numpy"},
-        {"core.card", "core.store", "core.draw", "core.markup", "core.serve", "core.upload"},
+        {"gradio"},
+        {"core.card", "core.draw", "core.markup", "core.moves", "core.serve", "core.store", "core.widgets"},
     ),
     "core/lab.py": ({"streamlit"}, {"core.card", "core.draw"}),
     r"core/topics/(?P<x>\w+)/card.py": (set(), {"core.card"}),
@@ -37,6 +43,11 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
         ANY,
         {"core.data", "core.loop", "core.nets", "core.store", "core.topics.{x}"},
     ),
+    r"core/topics/(?P<x>\w+)/figures.py": (
+        {"torch", "numpy"},
+        {"core.draw", "core.store", "core.topics.{x}"},
+    ),
+    # method.py, and what else of a method has a file of its own
     r"core/topics/(?P<x>\w+)/\w+.py": ({"torch", "numpy", "scipy"}, set()),
     "apps/gallery.py": (
         {"gradio", "fastapi", "starlette", "uvicorn", "segno"},
@@ -53,11 +64,13 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
             "core.data",
             "core.draw",
             "core.markup",
+            "core.moves",
             "core.nets",
             "core.page",
             "core.serve",
             "core.store",
             "core.upload",
+            "core.widgets",
             "core.topics.{x}",
         },
     ),
