@@ -149,10 +149,10 @@ def home_page(topics: Mapping[str, Card]) -> str:
     for family, members in sorted(families.items()):
         links = "".join(card_link(card) for card in members)
         sections.append(f"<section><h2>{escape(family)}</h2><div class='cards'>{links}</div></section>")
-    count = "one idea so far" if len(topics) == 1 else f"{len(topics)} ideas"
+    claim = "a question, a trained model, and a page to play with"
+    claim = f"One idea so far: {claim}." if len(topics) == 1 else f"{len(topics)} ideas, each {claim}."
     body = f"""<main><h1>Vitrine</h1>
-<p class="claim">Machine-learning ideas that answer back: {count},
-each a question, a trained model and a page to play with.</p>
+<p class="claim">Machine-learning ideas that answer back. {claim}</p>
 <label class="search">Find an idea <input type="search" id="search" autocomplete="off"></label>
 <p id="none" role="status" hidden>No idea matches. Try one word.</p>
 {"".join(sections)}</main>
@@ -185,7 +185,7 @@ def card_link(card: Card) -> str:
     if all((PICTURES / name).is_file() for name in pictures):
         picture = (
             f"<picture><source srcset='/vitrine/pictures/{pictures[1]}' media='(prefers-color-scheme: dark)'>"
-            f"<img src='/vitrine/pictures/{pictures[0]}' alt='' width='560' height='246' loading='lazy'></picture>"
+            f"<img src='/vitrine/pictures/{pictures[0]}' alt='' width='732' height='492' loading='lazy'></picture>"
         )
     return (
         f"<a class='card' href='/{card.slug}/'>{picture}<h3>{escape(card.question)}</h3>"

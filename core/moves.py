@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
-import plotly.graph_objects as go
 
 from core import draw, markup, store, upload
 from core.card import Card, Param, Refused, Value, short
@@ -80,7 +79,7 @@ class Moves:
     shown: Sequence[Callable]
     follow: Callable[[dict[str, Value], str, list[Value]], list[str]]
     pick: Sequence[Param]
-    measured: Callable[[], go.Figure]
+    measured: Callable[[], draw.Figure]
     snippet: Callable[[Mapping[str, Value], str], str]
     deadline_s: float = DEADLINE_S
     # Filled while the page is laid out: the frame's components, the controls, the app's own, the first answer.

@@ -3,7 +3,7 @@
 checkpoints/<topic>/first.json         the answer a page opens with
 checkpoints/<topic>/<variant>/README.md  the model card
 docs/pictures/<topic>-{light,dark}.png the figure, for the gallery's card
-docs/pictures/page-*.png               whole pages, for the README
+docs/pictures/{page,phone}-*.png       whole pages, for the README
 README.md                              the table of topics, between its markers
 """
 
@@ -18,7 +18,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from core import card as cards
 from core import markup, model_card, store
@@ -61,51 +65,57 @@ def write_table(topics: list[cards.Card]) -> None:
     path.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
 
 
-def photograph(topics: list[cards.Card]) -> None:
-    """Open the gallery in Chromium and take its pictures."""
-    from playwright.sync_api import sync_playwright
-
+@contextmanager
+def gallery() -> Iterator[str]:
+    """The gallery on a free port; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"GRADIO_SERVER_PORT": str(port)}
     server = subprocess.Popen([sys.executable, "apps/gallery.py"], cwd=ROOT, env=environment)
-    address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(100):
             try:
-                urllib.request.urlopen(f"{address}/healthz", timeout=1)
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1)
                 break
             except OSError:
                 time.sleep(0.3)
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"),
-                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-            )
-            for theme in ("light", "dark"):
-                page = browser.new_page(viewport={"width": 1366, "height": 640}, color_scheme=theme)
-                for card in topics:
-                    page.goto(f"{address}/{card.slug}/")
-                    page.wait_for_selector("#figure .main-svg")
-                    page.wait_for_timeout(1000)
-                    page.locator("#figure").screenshot(path=PICTURES / f"{card.slug}-{theme}.png")
-                    page.screenshot(path=PICTURES / f"page-{card.slug}-{theme}.png")
-                page.close()
-            phone = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2)
-            phone.goto(f"{address}/{topics[0].slug}/")
-            phone.wait_for_selector("#figure .main-svg")
-            phone.wait_for_timeout(1000)
-            phone.screenshot(path=PICTURES / "page-phone.png")
-            home = browser.new_page(viewport={"width": 1366, "height": 640})
-            home.goto(address)
-            home.wait_for_load_state("networkidle")
-            home.screenshot(path=PICTURES / "page-gallery.png")
-            browser.close()
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait(timeout=15)
+
+
+def photograph_spaces(browser: Browser, slugs: list[str]) -> None:
+    """Page, phone and figure of every Space, in both themes."""
+    with gallery() as address:
+        for theme in ("light", "dark"):
+            page = browser.new_page(viewport={"width": 1366, "height": 640}, color_scheme=theme)
+            for slug in slugs:
+                open_space(page, f"{address}/{slug}/")
+                page.screenshot(path=PICTURES / f"page-{slug}-{theme}.png")
+            # A narrow page draws the figure as small as a card shows it, with type that can be read there.
+            phone = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2, color_scheme=theme)
+            for slug in slugs:
+                open_space(phone, f"{address}/{slug}/")
+                phone.locator("#figure").screenshot(path=PICTURES / f"{slug}-{theme}.png")
+                phone.screenshot(path=PICTURES / f"phone-{slug}-{theme}.png")
+
+
+def open_space(page: Page, address: str) -> None:
+    """Go there and wait until the answer is drawn."""
+    page.goto(address)
+    page.wait_for_selector("#figure .main-svg")
+    page.wait_for_timeout(1000)
+
+
+def photograph_home(browser: Browser) -> None:
+    """The front door, which shows the pictures that `photograph_spaces` took."""
+    with gallery() as address:
+        page = browser.new_page(viewport={"width": 1366, "height": 640})
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=PICTURES / "page-gallery.png")
 
 
 def main() -> None:
@@ -113,7 +123,15 @@ def main() -> None:
     for card in topics:
         write_model_cards(card)
         write_first_answer(card.slug)
-    photograph(topics)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        photograph_spaces(browser, [card.slug for card in topics])
+        photograph_home(browser)
+        browser.close()
     write_table(topics)
 
 
