@@ -153,7 +153,7 @@ class Moves:
         def sentence(error: Exception) -> dict[Any, Any]:
             return {self._parts["note"]: markup.notes([self.explain(error)], error=True)}
 
-        if inspect.isgeneratorfunction(handler):
+        if inspect.isgeneratorfunction(handler) and inspect.isgeneratorfunction(self.answer):
 
             @functools.wraps(handler)  # Gradio reads the signature to see who wants the request
             def run(*raw: Any) -> Iterator[Any]:
@@ -166,7 +166,9 @@ class Moves:
             @functools.wraps(handler)
             def run(*raw: Any) -> Any:
                 try:
-                    return handler(*raw)
+                    result = handler(*raw)
+                    # As a stream, a single answer would be sent and drawn twice.
+                    return [*result][-1] if inspect.isgenerator(result) else result
                 except Exception as error:  # noqa: BLE001  as above
                     return sentence(error)
 
@@ -218,13 +220,16 @@ class Moves:
         """The page was opened: restore what its address says, and say what is wrong with the weights."""
         query = dict(request.query_params) if request else {}
         self.networks()
-        if not {param.name for param in self.card.params} & query.keys() and "step" not in query:
+        named = {param.name for param in self.card.params} & query.keys()
+        if not named and "step" not in query:
             return {self._parts["note"]: ""}
         values, remarks = self.card.read_address(query)
         steps = Param("step", "whole", 1, "Tour step", "", low=1, high=len(self.card.tour))
         step, remark = steps.clamp(query.get("step", 1))
         index = int(step) - 1
         remarks += [remark] if remark else []
+        if not named:
+            values = self.card.parse(self.card.tour[index].set)
         answer = self.last_answer(values)
         updates = self.fill(answer, values, "") | self.set_controls(values) | self.show_step(index, None)
         return updates | {self._parts["note"]: markup.notes(remarks)}

@@ -116,8 +116,8 @@ window.vitrine = (() => {
     });
 
     const hand = (files) => {
-      const picker = document.querySelector("#upload input[type=file]") || document.querySelector("input#upload");
-      if (!files.length || !picker) return;
+      const picker = document.querySelector("input[type=file]:has(+ #upload)");
+      if (!files.length || !picker?.nextElementSibling.checkVisibility()) return; // hide=upload hides all ways in
       const carrier = new DataTransfer();
       carrier.items.add(files[0]);
       picker.files = carrier.files;

@@ -176,7 +176,8 @@ def watch(event, arguments):
     if path.startswith(sys.argv[1] + "/") and "/.venv/" not in path and not path.endswith((".py", ".pyc")):
         opened.append(path)
 def state():
-    return random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist(), threading.enumerate()
+    seeds = random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    return seeds, threading.enumerate()
 before = state()
 sys.addaudithook(watch)
 for name in sys.argv[3].split(","):

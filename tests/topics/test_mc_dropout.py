@@ -356,6 +356,15 @@ def test_one_pass_cannot_contradict_itself(votes):
         assert method.variation_ratio(one).tolist() == [0] * votes.shape[1]
 
 
+@pytest.mark.parametrize("passes", [3, 7, 50])
+def test_passes_that_agree_leave_no_negative_doubt_by_rounding(passes):
+    votes = random_votes(0, 1, 500, 10, 2.0).float().expand(passes, -1, -1)
+    assert (method.predictive_entropy(votes) < method.expected_entropy(votes)).any()  # the rounding is there
+    information = method.mutual_information(votes)
+    assert (information >= 0).all()
+    assert information.max() < 1e-6
+
+
 def test_two_sure_passes_that_disagree_by_hand():
     # One pass is sure of class 0, the other of class 1: no doubt inside a pass, ln 2 between them.
     votes = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
@@ -644,7 +653,7 @@ def test_parts_of_a_hundred_pictures_meet_networks_of_their_own(network, digits)
 @pytest.fixture
 def stand_in_data(monkeypatch, digits) -> SimpleNamespace:
     """Digits in place of MNIST, digits upside down and inverted in place of Fashion-MNIST."""
-    foreign = data.Examples(1 - digits.images.flip(2), digits.labels, digits.classes)
+    foreign = data.Examples(1 - digits.images.flip(2), digits.labels, data.SOURCES["fashion_mnist"].classes)
     sources = {
         ("mnist", "train"): digits,
         ("mnist", "test"): data.Examples(digits.images[:150], digits.labels[:150], digits.classes),
@@ -710,28 +719,41 @@ def test_a_failure_is_a_sure_and_wrong_answer(monkeypatch):
         recipe.find_failure(Stubborn(lambda _: 7), sevens)
 
 
-def test_companions_are_what_they_say(monkeypatch, network, stand_in_data):
-    monkeypatch.setattr(recipe, "SAMPLE_DIGITS", {"three": 403, "four": 404})
-    monkeypatch.setattr(recipe, "find_failure", lambda _, sevens: (1, 120))
+def test_companions_are_an_answer_to_check_and_where_there_is_dropout_samples(monkeypatch, network, stand_in_data):
+    monkeypatch.setattr(recipe, "samples", lambda _: {"three": torch.zeros(1)})
     files = recipe.companions(network)
     stored = files["expected.safetensors"]
+    assert stored["input"].shape == (4, 1, 28, 28)
     with torch.inference_mode():
         torch.testing.assert_close(network(stored["input"]), stored["output"], rtol=0, atol=1e-6)
+    assert list(files["samples.safetensors"]) == ["three"]
+    assert list(recipe.companions(untrained(rate=0))) == ["expected.safetensors"]
 
-    samples, digits, foreign = files["samples.safetensors"], stand_in_data.digits, stand_in_data.foreign
 
-    def assert_stored(name: str, stored: Tensor, picture: Tensor) -> None:
-        assert stored.dtype == torch.uint8, name
-        torch.testing.assert_close(stored.float() / 255, picture, rtol=0, atol=0.501 / 255)
+def test_samples_are_the_pictures_that_they_name(monkeypatch, network, stand_in_data):
+    monkeypatch.setattr(recipe, "SAMPLE_DIGITS", {"three": 403, "other": 404})
+    monkeypatch.setattr(recipe, "find_failure", lambda _, sevens: (1, 120))
+    samples, digits, foreign = recipe.samples(network), stand_in_data.digits, stand_in_data.foreign
 
-    assert_stored("three", samples["three"], digits.images[403, 0])
-    sevens = [index for index in range(400, 600) if digits.labels[index] == 7]
-    assert_stored("seven", samples["seven"], digits.images[sevens[1], 0])
+    def assert_sample(name: str, picture: Tensor, label: int) -> None:
+        assert samples[name].dtype == torch.uint8
+        torch.testing.assert_close(samples[name].float() / 255, picture[0], rtol=0, atol=0.501 / 255)
+        assert samples[f"{name}_label"].item() == label
+
+    def places(examples: data.Examples, label: int, first: int = 0) -> list[int]:
+        return [index for index in range(first, 600) if examples.labels[index] == label]
+
+    assert_sample("three", digits.images[403], int(digits.labels[403]))
+    assert_sample("other", digits.images[404], int(digits.labels[404]))
+    assert_sample("seven", digits.images[places(digits, 7, first=400)[1]], 7)
     assert samples["seven_degrees"].item() == 120
-    assert samples["foreign_labels"].tolist() == [label for label in range(10) for _ in range(2)]
-    for place, label in enumerate(samples["foreign_labels"].tolist()):
-        same = [index for index in range(600) if foreign.labels[index] == label]
-        assert_stored("foreign", samples["foreign_images"][place], foreign.images[same[place % 2], 0])
+    assert_sample("trousers", foreign.images[places(foreign, 1)[0]], -1)
+    assert_sample("shoe", foreign.images[places(foreign, 9)[0]], -1)
+    assert_sample("scribble", data.drawn("scribble"), -1)
+    assert_sample("letter", data.drawn("A"), -1)
+    two_of_each = [foreign.images[place, 0] for label in range(10) for place in places(foreign, label)[:2]]
+    stored = samples["foreign_images"].float() / 255
+    torch.testing.assert_close(stored, torch.stack(two_of_each), rtol=0, atol=0.501 / 255)
 
 
 @pytest.mark.parametrize("variant", list(recipe.RECIPES))

@@ -1,0 +1,699 @@
+"""The frame of a page: what a visitor's moves do, and what goes wrong in words; then the real page over HTTP."""
+
+import base64
+import inspect
+import io
+import json
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from html import unescape
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import httpx
+import numpy as np
+import pytest
+import torch
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from PIL import Image
+from torch import nn
+
+from core import draw, moves, serve, store
+from core.card import Bound, Card, Paper, Param, Refused, Score, Step
+from core.markup import Tile
+from core.moves import Answer, Widgets
+from core.page import Space
+
+OWN = "data:image/png;base64,AAAA"
+CARD = Card(
+    slug="toy",
+    family="Toys",
+    question="How far?",
+    claim="It counts.",
+    sample="start",
+    params=(
+        Param("start", "choice", "one", "Start", "Where it begins.", choices={"one": "from 1", "ten": "from 10"}),
+        Param("n", "whole", 2, "Count", "More counts further.", low=0, high=9),
+        Param("loud", "flag", False, "Loud", "Says it loudly.", main=False),
+    ),
+    papers=(Paper("On Counting", "Nobody", 2000, "https://example.org/"),),
+    scores=(Score("toy/plain", "error", "error", percent=True),),
+    tour=(
+        Step("More?", ("yes", "no"), 0, {"n": 3}, "Look.", "Because.", holds=(Bound("sum", "==", 4),)),
+        Step("And then?", ("yes", "no", "both"), 2, {"n": 1}, "Look.", "Because.", then={"n": 9, "start": "ten"}),
+        Step("Wrong?", ("yes", "no"), 1, {"n": 0, "loud": True}, "Look.", "Because."),
+    ),
+    formula="s = a + n",
+    symbols={"s": "the sum"},
+    not_this="It is no proof.",
+    tiles={"sum": "Start plus count, s = a + n."},
+    limits=("It counts to 19.",),
+    data=("none",),
+    command="make evaluate TOPIC=toy",
+)
+WRONG = RuntimeError("a secret path")
+
+
+def count(values: dict[str, Any], own: str) -> Answer:
+    """The sum as every part of an answer; the visitor's own input counts as 100."""
+    total = values["n"] + (100 if own else {"one": 1, "ten": 10}[values["start"]])
+    figure = {"data": [{"y": [total]}], "layout": {"height": 100, "meta": {"sentence": f"The sum is {total}."}}}
+    canvas = {"own": own, "shown": f"sample {values['start']}"}
+    return Answer(figure, [Tile("sum", str(total))], {"sum": total}, [{"sum": total}], [canvas])
+
+
+def streamed(values: dict[str, Any], own: str) -> Iterator[Answer]:
+    for n in range(values["n"] + 1):
+        yield count({**values, "n": n}, own)
+
+
+def widgets(first: Answer) -> Widgets:
+    canvas = gr.HTML({"own": "", "shown": first.extras[0]["shown"]})
+    return Widgets(own=canvas, file=gr.UploadButton("Upload"), extras=[canvas])
+
+
+def build() -> Space:
+    space = Space(
+        card=CARD,
+        answer=count,
+        widgets=widgets,
+        networks=lambda: {},
+        run="toy/plain",
+        shown=[count],
+        follow=lambda values, own, pick: [f"pick {pick[0]} of {values['n']}"],
+        pick=[Param("place", "whole", 1, "Place", "Which.", low=1, high=5)],
+        measured=lambda: draw.figure(height=10, sentence="measured"),
+        snippet=lambda values, own: f"print({values['n']})",
+    )
+    space.build()
+    return space
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Space:
+    """The toy's page, built over a stored run that holds its score."""
+    config: dict[str, Any] = {
+        "network": {},
+        "classes": [],
+        "preprocessing": {},
+        "recipe": {},
+        "scores": {"error": {"stored": 0.1, "mean": 0.1, "spread": 0.0, "runs": 1}},
+        "data": [],
+        "measured": {"commit": "0"},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "CHECKPOINTS", tmp_path_factory.mktemp("checkpoints"))
+        patch.delenv("VITRINE_WEIGHTS", raising=False)
+        store.save("toy/plain", config=config, network=nn.Linear(1, 1))
+        return build()
+
+
+@pytest.fixture
+def broken(space: Space, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], Space]:
+    """The page, with an answer that raises."""
+
+    def breaking(error: Exception) -> Space:
+        def answer(*_: object) -> Answer:
+            raise error
+
+        monkeypatch.setattr(space, "answer", answer)
+        return space
+
+    return breaking
+
+
+def state(*, start: str | None = "one", n: Any = 2, loud: Any = False, own: str = "") -> list[Any]:
+    """What the page's components send."""
+    return [start, n, loud, {"own": own, "shown": ""}]
+
+
+def moved(space: Space, handler: Callable, *sent: Any) -> dict[str, Any]:
+    """The last updates of a handler, by the name of the part; controls and the canvas by theirs."""
+    result = space.guarded(handler)(*sent)
+    updates = list(result)[-1] if inspect.isgenerator(result) else result
+    named = {part: name for name, part in space._parts.items() if isinstance(part, gr.blocks.Block)}
+    named |= {part: name for name, part in space._controls.items()} | {space._widgets.own: "canvas"}
+    named |= {button: f"choice {place}" for place, button in enumerate(space._parts["choices"])}
+    return {named[part]: value for part, value in updates.items()}
+
+
+def sentence(updates: dict[str, Any]) -> str:
+    """What the note says, as plain words."""
+    return unescape(re.sub(r"<[^>]+>", "", updates["note"]))
+
+
+def shown(updates: dict[str, Any]) -> int:
+    return updates["figure"]["data"][0]["y"][0]
+
+
+# ---- answers, and what goes wrong
+
+
+def test_a_move_fills_figure_numbers_and_address(space: Space) -> None:
+    updates = moved(space, space.move, *state(n=5), None)
+    assert shown(updates) == 6
+    assert ">6<" in updates["tiles"]
+    assert updates["address"] == "start=one&n=5&loud=0"
+    assert updates["note"] == ""
+
+
+def test_the_unexpected_becomes_a_sentence_with_an_id_that_the_log_has(
+    broken: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = broken(WRONG)
+    with caplog.at_level(logging.ERROR, logger="vitrine"):
+        updates = moved(space, space.move, *state(), None)
+    assert list(updates) == ["note"], "the former answer stays"
+    ticket = re.search(r"The log has it as ([0-9a-f]{8})\.", sentence(updates))
+    assert ticket
+    assert "secret" not in updates["note"]
+    assert "role='alert'" in updates["note"]
+    assert ticket[1] in caplog.text
+    assert "a secret path" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("error", [Refused("Draw a digit."), store.BadRun("toy/plain/model.safetensors is missing")])
+def test_what_was_foreseen_is_said_as_it_is(
+    broken: Callable, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = broken(error)
+    updates = moved(space, space.move, *state(), None)
+    assert list(updates) == ["note"]
+    assert sentence(updates) == str(error)
+    assert caplog.text == ""
+
+
+def test_a_sentence_is_escaped(broken: Callable) -> None:
+    space = broken(Refused("<img src=x onerror=alert(1)>"))
+    assert "<img" not in moved(space, space.move, *state(), None)["note"]
+
+
+@pytest.mark.parametrize("n", [-1, 10, 2.5, float("nan"), "many", None, [1]])
+def test_values_outside_are_refused_with_their_range(space: Space, n: Any) -> None:
+    updates = moved(space, space.move, *state(n=n), None)
+    assert list(updates) == ["note"]
+    assert "Count: expected a whole number from 0 to 9" in sentence(updates)
+
+
+def test_a_stream_shows_each_part(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space, "answer", streamed)
+    parts = list(space.guarded(space.move)(*state(n=3), None))
+    assert [part[space._parts["figure"]]["data"][0]["y"] for part in parts] == [[1], [2], [3], [4]]
+
+
+def test_a_stream_stops_at_the_deadline_and_keeps_what_it_reached(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(values: dict[str, Any], own: str) -> Iterator[Answer]:
+        while True:
+            time.sleep(0.01)
+            yield count(values, own)
+
+    monkeypatch.setattr(space, "answer", endless)
+    monkeypatch.setattr(space, "deadline_s", 0.1)
+    begin = time.monotonic()
+    parts = list(space.guarded(space.move)(*state(), None))
+    assert time.monotonic() - begin < 2
+    assert all(space._parts["figure"] in part for part in parts[:-1])
+    assert list(parts[-1]) == [space._parts["note"]]
+    assert "Stopped after 0.1 seconds" in parts[-1][space._parts["note"]]
+
+
+def test_a_stream_that_breaks_keeps_what_it_reached(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaking(values: dict[str, Any], own: str) -> Iterator[Answer]:
+        yield count(values, own)
+        raise WRONG
+
+    monkeypatch.setattr(space, "answer", breaking)
+    first, last = space.guarded(space.move)(*state(), None)
+    assert space._parts["figure"] in first
+    assert list(last) == [space._parts["note"]]
+
+
+# ---- the gate
+
+
+def test_no_more_than_the_slots_are_used_and_the_others_are_told() -> None:
+    gate = serve.Gate(slots=2, waiting=3, patience_s=0.3)
+    inside, most, busy = 0, 0, []
+    lock = threading.Lock()
+
+    def visit() -> None:
+        nonlocal inside, most
+        try:
+            with gate.enter():
+                with lock:
+                    inside += 1
+                    most = max(most, inside)
+                time.sleep(0.5)
+                with lock:
+                    inside -= 1
+        except Refused as error:
+            busy.append(str(error))
+
+    threads = [threading.Thread(target=visit) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 2
+    # Two were served; three waited longer than their patience, and seven found no place to wait.
+    assert len(busy) == 10
+    assert all(text.startswith("Busy") for text in busy)
+    with gate.enter(), gate.enter():
+        pass
+
+
+def test_a_busy_page_says_so_and_keeps_its_answer(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = serve.Gate(slots=1, waiting=0, patience_s=0.05)
+    monkeypatch.setattr(moves, "GATE", gate)
+    with gate.enter():
+        updates = moved(space, space.move, *state(), None)
+        assert list(updates) == ["note"]
+        assert sentence(updates).startswith("Busy")
+    assert shown(moved(space, space.move, *state(), None)) == 3
+
+
+def test_slots_are_free_again_after_errors_streams_and_visitors_who_left(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "GATE", serve.Gate(slots=1, waiting=0, patience_s=0.05))
+
+    def breaking(*_: object) -> Answer:
+        raise WRONG
+
+    for answer in (breaking, streamed):
+        monkeypatch.setattr(space, "answer", answer)
+        for _ in range(3):
+            list(space.guarded(space.move)(*state(), None))
+    left = space.guarded(space.move)(*state(), None)
+    next(left)
+    left.close()
+    monkeypatch.setattr(space, "answer", count)
+    assert shown(moved(space, space.move, *state(), None)) == 3
+
+
+def test_a_slot_is_free_before_the_answer_is_sent(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moves, "GATE", serve.Gate(slots=1, waiting=0, patience_s=0.05))
+    slow_reader = space.answers(CARD.defaults(), "")
+    next(slow_reader)
+    assert shown(moved(space, space.move, *state(n=4), None)) == 5
+
+
+def test_interleaved_streams_do_not_mix(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moves, "GATE", serve.Gate(slots=2, waiting=0, patience_s=0.05))
+    monkeypatch.setattr(space, "answer", streamed)
+    first = space.guarded(space.move)(*state(start="one", n=3), None)
+    second = space.guarded(space.move)(*state(start="ten", n=3), None)
+    figure, address = space._parts["figure"], space._parts["address"]
+    for number, (one, ten) in enumerate(zip(first, second, strict=True)):
+        assert one[figure]["data"][0]["y"] == [1 + number]
+        assert ten[figure]["data"][0]["y"] == [10 + number]
+        assert one[address].startswith("start=one")
+        assert ten[address].startswith("start=ten")
+
+
+def test_visitors_at_the_same_time_get_their_own_answers(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moves, "GATE", serve.Gate(slots=4, waiting=100, patience_s=5))
+
+    def slow(values: dict[str, Any], own: str) -> Answer:
+        time.sleep(0.002)
+        return count(values, own)
+
+    monkeypatch.setattr(space, "answer", slow)
+    wrong: list[int] = []
+
+    def visit(n: int) -> None:
+        wrong.extend(n for _ in range(10) if shown(moved(space, space.move, *state(n=n), None)) != n + 1)
+
+    threads = [threading.Thread(target=visit, args=(n,)) for n in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+# ---- the visitor's own input
+
+
+def test_own_input_beats_the_sample_and_stays_out_of_the_link(space: Space) -> None:
+    updates = moved(space, space.move, *state(start=None, own=OWN), None)
+    assert shown(updates) == 102
+    assert updates["address"] == "n=2&loud=0"
+    assert sentence(updates) == "Your own picture is not part of the link."
+
+
+def test_drawing_leaves_the_canvas_alone_and_unchooses_the_sample(space: Space) -> None:
+    updates = moved(space, space.own_changed, *state(start="ten", own=OWN), None)
+    assert shown(updates) == 102
+    assert "canvas" not in updates
+    assert updates["start"]["value"] is None
+
+
+def test_choosing_a_sample_drops_the_own_input(space: Space) -> None:
+    updates = moved(space, space.choose_sample, *state(start="ten", own=OWN), None)
+    assert shown(updates) == 12
+    assert updates["canvas"] == {"own": "", "shown": "sample ten"}
+    assert updates["address"].startswith("start=ten")
+
+
+def png(mode: str = "L") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (300, 200)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_an_uploaded_file_goes_to_the_browser_and_is_deleted(space: Space, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(png("RGBA"))
+    updates = moved(space, space.take_file, str(path), *state(), None)
+    assert not path.exists()
+    assert shown(updates) == 102
+    head, _, body = updates["canvas"]["own"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(body))).size == (280, 187)
+    assert updates["start"]["value"] is None
+    assert "Transparent parts are white" in sentence(updates)
+    assert "not part of the link" in sentence(updates)
+
+
+def test_a_file_that_is_refused_is_deleted_too(space: Space, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_text("no picture")
+    updates = moved(space, space.take_file, str(path), *state(), None)
+    assert list(updates) == ["note"]
+    assert "not a picture" in sentence(updates)
+    assert not path.exists()
+
+
+# ---- address, reset, tour
+
+
+def opened(space: Space, **query: str) -> dict[str, Any]:
+    return moved(space, space.open, SimpleNamespace(query_params=query))
+
+
+def test_a_plain_address_keeps_the_first_answer(space: Space) -> None:
+    assert opened(space) == {"note": ""}
+    assert opened(space, hide="upload", embed="1", present="1") == {"note": ""}
+
+
+def test_an_address_is_restored(space: Space) -> None:
+    updates = opened(space, start="ten", n="7", loud="1")
+    assert shown(updates) == 17
+    assert (updates["start"], updates["n"], updates["loud"]) == ("ten", 7, True)
+    assert updates["address"] == "start=ten&n=7&loud=1"
+    assert updates["note"] == ""
+
+
+def test_wrong_values_in_an_address_are_clamped_and_said(space: Space) -> None:
+    updates = opened(space, start="eleven", n="70", loud="<b>")
+    assert shown(updates) == 10
+    for part in ("Start: expected one of one, ten", "from 0 to 9; got '70'. Using 9", "Loud: expected 1 or 0"):
+        assert part in sentence(updates)
+    assert "<b>" not in updates["note"]
+
+
+@pytest.mark.parametrize(
+    ("step", "index", "words"),
+    [("2", 1, ""), ("7", 2, "from 1 to 3"), ("0", 0, "from 1 to 3"), ("²", 0, "'²'"), ("9" * 5000, 2, "from 1 to 3")],
+    ids=["second", "beyond", "before", "superscript", "long"],
+)
+def test_an_address_may_name_a_step(space: Space, step: str, index: int, words: str) -> None:
+    updates = opened(space, step=step)
+    assert updates["step"] == index
+    assert updates["n"] == CARD.tour[index].set["n"]
+    assert words in sentence(updates)
+    assert bool(words) == bool(updates["note"])
+
+
+def test_controls_in_an_address_beat_those_of_its_step(space: Space) -> None:
+    updates = opened(space, step="2", n="5")
+    assert (updates["step"], updates["n"], shown(updates)) == (1, 5, 6)
+
+
+def test_weights_that_cannot_be_used_are_said(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    def networks() -> dict[str, Any]:
+        raise store.BadRun("toy/plain/model.safetensors is damaged")
+
+    monkeypatch.setattr(space, "networks", networks)
+    assert sentence(opened(space)) == "toy/plain/model.safetensors is damaged"
+
+
+def test_reset_brings_back_the_opening_state(space: Space) -> None:
+    updates = moved(space, space.reset)
+    assert shown(updates) == 3
+    assert {name: updates[name] for name in CARD.defaults()} == CARD.defaults()
+    assert updates["canvas"]["own"] == ""
+    assert (updates["pinned"], updates["step"], updates["note"], updates["follow"]) == (None, 0, "", "")
+    assert (updates["figure_a"], updates["figure_b"]) == (None, None)
+
+
+def test_the_tour_asks_before_it_shows(space: Space) -> None:
+    begun = moved(space, space.go_to_step, 1, None)
+    assert (shown(begun), begun["step"]) == (2, 1)
+    assert "Because" not in begun["tour"]
+    assert [begun[f"choice {place}"]["visible"] for place in range(4)] == [True, True, True, False]
+    told = moved(space, space.predict, 1, 0, None)
+    assert shown(told) == 19
+    assert (told["start"], told["n"], told["loud"]) == ("ten", 9, False)
+    assert "The page says: both." in told["tour"]
+    assert "Because" in told["tour"]
+    assert not any(told[f"choice {place}"]["visible"] for place in range(4))
+
+
+def test_a_right_prediction_is_confirmed_and_nothing_moves_without_then(space: Space) -> None:
+    told = moved(space, space.predict, 0, 0, None)
+    assert "So it is." in told["tour"]
+    assert "figure" not in told
+
+
+@pytest.mark.parametrize(("asked", "index"), [(-1, 0), (0, 0), (2, 2), (3, 2)])
+def test_the_tour_ends_at_its_ends(space: Space, asked: int, index: int) -> None:
+    updates = moved(space, space.go_to_step, asked, None)
+    assert updates["step"] == index
+    assert updates["back"]["interactive"] == (index > 0)
+    assert updates["next"]["interactive"] == (index < 2)
+
+
+# ---- compare, follow, take away
+
+
+def test_b_follows_and_differs_from_a_in_words(space: Space) -> None:
+    pinned = moved(space, space.pin, {"figure": "a"}, "<b>a</b>", *state())["pinned"]
+    updates = moved(space, space.move, *state(n=5, own=OWN), json.loads(json.dumps(pinned)))
+    assert updates["figure_b"] == updates["figure"]
+    assert "figure_a" not in updates
+    words = re.sub(r"<[^>]+>", "", updates["differences"])
+    assert words == "Count: 2 in A, 5 in B. another picture."
+    same = moved(space, space.move, *state(), pinned)
+    assert "A and B are the same." in same["differences"]
+
+
+def test_a_number_is_followed_and_its_place_checked(space: Space) -> None:
+    assert "pick 3 of 2" in moved(space, space.follow_number, 3, *state())["follow"]
+    assert "from 1 to 5" in sentence(moved(space, space.follow_number, 9, *state()))
+
+
+@pytest.mark.parametrize(("sent", "place"), [([4], 4), ([99], 5), (["x"], 1), ([], 1), (None, 1), ("4", 1)])
+def test_a_click_in_the_figure_picks_within_the_range(space: Space, sent: Any, place: int) -> None:
+    assert space.take_pick(SimpleNamespace(_data={"pick": sent})) == [place]
+
+
+def saved(space: Space, *sent: Any) -> tuple[str, dict[str, bytes]]:
+    """The offer as HTML, and what its links hold, by file name."""
+    markup = moved(space, space.offer, *sent)["save"]["value"]
+    links = re.findall(r"download='([^']+)' href='data:[^,]+,([^']+)'", markup)
+    return markup, {name: base64.b64decode(body) for name, body in links}
+
+
+def test_what_can_be_taken_away_is_the_present_answer(space: Space) -> None:
+    markup, files = saved(space, *state(n=4))
+    assert files["toy.csv"].decode() == "sum\n5\n"
+    assert json.loads(files["toy.json"]) == {
+        "topic": "toy",
+        "settings": {"start": "one", "n": 4, "loud": False},
+        "numbers": {"sum": 5},
+    }
+    assert "<code>print(4)</code>" in markup
+
+
+def test_an_own_picture_is_taken_away_instead_of_a_sample_that_it_is_not(space: Space) -> None:
+    _, files = saved(space, *state(start=None, own=OWN))
+    assert json.loads(files["toy.json"])["settings"] == {"n": 2, "loud": False}
+    assert files["picture.png"] == base64.b64decode("AAAA")
+
+
+def test_the_public_endpoint_is_typed_and_documented(space: Space) -> None:
+    endpoint = space.endpoint()
+    kinds = {name: (p.annotation, p.default) for name, p in inspect.signature(endpoint).parameters.items()}
+    assert kinds == {"start": (str, "one"), "n": (int, 2), "loud": (bool, False), "picture": (str, "")}
+    assert "n: More counts further." in (endpoint.__doc__ or "")
+    assert endpoint(n=5) == {"settings": {"start": "one", "n": 5, "loud": False}, "numbers": {"sum": 6}}
+    assert endpoint("ten", picture=OWN)["settings"] == {"n": 2, "loud": False}
+
+
+def test_the_endpoint_never_shows_the_unexpected(broken: Callable, caplog: pytest.LogCaptureFixture) -> None:
+    endpoint = broken(WRONG).endpoint()
+    with pytest.raises(gr.Error, match="The log has it as") as caught:
+        endpoint()
+    assert "secret" not in str(caught.value)
+    assert "a secret path" in caplog.text
+
+
+# ---- the real page over HTTP
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The MC dropout page, served by this process on a port of this machine."""
+    from apps.mc_dropout import CARD as SERVED
+    from apps.mc_dropout import demo
+
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **serve.settings(SERVED))
+    yield address
+    demo.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Client:
+    return Client(url, verbose=False)
+
+
+def test_the_endpoint_answers(client: Client) -> None:
+    found = client.predict(digit="seven", rotate=0, T=20, api_name="/answer")
+    assert found["settings"]["digit"] == "seven"
+    assert found["numbers"]["answer"] == 7
+    assert found["numbers"]["passes"] == 20
+
+
+def test_the_endpoint_takes_a_picture(client: Client) -> None:
+    canvas = np.full((140, 140), 255, dtype=np.uint8)
+    canvas[20:120, 60:75] = 0
+    found = client.predict(picture=draw.picture_url(canvas), rotate=0, api_name="/answer")
+    assert found["numbers"]["answer"] == 1
+    assert "digit" not in found["settings"]
+    assert "correct" not in found["numbers"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ({"rotate": 500}, "from -180 to 180; got 500"),
+        ({"rotate": "much"}, "from -180 to 180; got 'much'"),
+        ({"T": 0}, "whole number from 1 to 200; got 0"),
+        ({"T": 1.5}, "whole number from 1 to 200; got 1.5"),
+        ({"T": None}, "whole number from 1 to 200; got None"),
+        ({"T": 10**400}, "whole number from 1 to 200"),
+        ({"rate": 1}, "from 0 to 0.9; got 1"),
+        ({"curve": "maybe"}, "expected 1 or 0; got 'maybe'"),
+        ({"digit": "eleven"}, "expected one of three, "),
+        ({"mode": {"a": 1}}, "expected one of mc, off, twin"),
+        ({"seed": [1]}, "from 0 to 9999; got [1]"),
+        ({"picture": 5}, "expected a picture as data:image"),
+        ({"picture": "data:image/png;base64,AAAA"}, "not a picture that can be read"),
+        ({"picture": "data:image/png;base64," + base64.b64encode(png()[:60]).decode()}, "damaged"),
+        ({"picture": "data:image/png;base64," + base64.b64encode(png()).decode()}, "The paper is empty"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_bad_values_are_refused_in_words(client: Client, sent: dict[str, Any], words: str) -> None:
+    with pytest.raises(AppError) as caught:
+        client.predict(**sent, api_name="/answer")
+    assert words in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+    assert ".py" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_json_does_not_have_are_refused(url: str, number: str) -> None:
+    # The client refuses to send them; another program may not.
+    body = f'{{"data": ["three", {number}, 50, 0.5, false, "mc", 0, ""]}}'
+    headers = {"content-type": "application/json"}
+    begun = httpx.post(f"{url}gradio_api/call/answer", content=body, headers=headers)
+    assert begun.status_code == 200
+    told = httpx.get(f"{url}gradio_api/call/answer/{begun.json()['event_id']}", timeout=20).text
+    assert told.startswith("event: error")
+    assert "from -180 to 180" in told
+
+
+def test_the_documented_endpoint_is_the_only_one(client: Client) -> None:
+    assert list(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == ["/answer"]
+    for name in ("/move", "/take_file", "/open", "/predict", "/pin"):
+        with pytest.raises(ValueError, match="Cannot find a function"):
+            client.predict(api_name=name)
+
+
+def test_the_served_page_says_what_it_is_and_asks_nobody_else(url: str) -> None:
+    page = httpx.get(url).text
+    assert page.count("<title>") == 1
+    assert "<title>How sure is the network? · Vitrine</title>" in page
+    for name in ("title", "description", "site_name"):
+        assert page.count(f'<meta property="og:{name}"') == 1
+    loaded = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=[\"']([^\"']+)", page)
+    assert loaded
+    assert [address for address in loaded if "//" in address and not address.startswith(url)] == []
+    for address in (f"{url}vitrine/page.js", f"{url}vitrine/plotly.min.js", f"{url}vitrine/models/mc_dropout/nothing"):
+        assert httpx.get(address).status_code == (404 if "nothing" in address else 200)
+
+
+def test_a_path_cannot_leave_the_model_cards(url: str) -> None:
+    for path in ("..%2F..%2Fcore/store", "../../core", "mc_dropout%2F..%2F../x"):
+        assert httpx.get(f"{url}vitrine/models/{path}").status_code == 404
+
+
+def upload(url: str, content: bytes) -> tuple[str, str]:
+    """Upload as the page does; returns the answer's note, and where the file lay."""
+    config = httpx.get(f"{url}config").json()
+    (event,) = (
+        entry for entry in config["dependencies"] if entry["targets"][:1] and entry["targets"][0][1] == "upload"
+    )
+    (path,) = httpx.post(f"{url}gradio_api/upload", files={"files": ("digit.png", content)}).json()
+    file = {"path": path, "orig_name": "digit.png", "meta": {"_type": "gradio.FileData"}}
+    data = [file, "three", 50, 50, 0.5, False, "mc", 0, {"own": "", "shown": ""}, None]
+    session = {"fn_index": event["id"], "session_hash": str(time.monotonic())}
+    httpx.post(f"{url}gradio_api/queue/join", json={"data": data, **session})
+    note = config_order(config, "note", event)
+    with httpx.stream("GET", f"{url}gradio_api/queue/data", params=session, timeout=20) as stream:
+        for line in stream.iter_lines():
+            message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
+            if message.get("msg") in ("process_generating", "process_completed") and message["output"].get("data"):
+                return message["output"]["data"][note], path
+    raise AssertionError("the page did not answer")
+
+
+def config_order(config: dict[str, Any], elem_id: str, event: dict[str, Any]) -> int:
+    """At which place of an event's outputs the component with this id stands."""
+    (component,) = (part["id"] for part in config["components"] if part["props"].get("elem_id") == elem_id)
+    return event["outputs"].index(component)
+
+
+def test_nothing_of_an_upload_stays_on_the_server(url: str) -> None:
+    canvas = np.full((140, 140), 255, dtype=np.uint8)
+    canvas[20:120, 60:75] = 0
+    digit = base64.b64decode(draw.picture_url(canvas).partition(",")[2])
+    for content, words in ((digit, "not part of the link"), (b"no picture", "not a picture")):
+        note, path = upload(url, content)
+        assert words in note
+        assert not Path(path).exists()
+
+
+def test_networks_are_as_they_were_after_many_answers() -> None:
+    from apps.mc_dropout import networks, space
+
+    before = {
+        name: {leaf: value.clone() for leaf, value in net.state_dict().items()} for name, net in networks().items()
+    }
+    for mode in ("mc", "off", "twin"):
+        space.last_answer(space.card.parse({"mode": mode, "curve": True}))
+    for name, network in networks().items():
+        assert not network.training
+        assert all(torch.equal(before[name][leaf], value) for leaf, value in network.state_dict().items())
