@@ -16,6 +16,8 @@ from core import draw
 from core.card import Card, Score, Value
 from core.store import Run
 
+ADDRESS = "{{address}}"  # the browser puts the page's own address here when a worksheet is printed
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -139,7 +141,7 @@ training; only the first run's weights are kept.</p>
 <h3>Where it is weak</h3><ul>{limits}</ul><h3>Data and licences</h3><ul>{licences}</ul>"""
 
 
-def worksheet(card: Card, *, link: str, answers: bool) -> str:
+def worksheet(card: Card, *, answers: bool) -> str:
     """A page to print: the tour's questions with room to write, or their answers; a document of its own."""
     items = []
     for number, step in enumerate(card.tour, 1):
@@ -151,7 +153,7 @@ def worksheet(card: Card, *, link: str, answers: bool) -> str:
         below = (
             f"<p>{escape(step.look)}</p><p>{escape(step.why)}</p>"
             if answers
-            else f"<p>{escape(step.look)}</p><p class='lines'></p><div class='axes'></div>"
+            else "<p class='lines'></p><div class='axes'></div>"
         )
         items.append(
             f"<section><h2>{number}. {escape(step.ask)}</h2><ul>{choices}</ul>{below}"
@@ -166,7 +168,7 @@ section{{break-inside:avoid}}.lines{{height:3.2rem;border-bottom:1px solid #999;
 .axes{{width:60%;height:6rem;border-left:2px solid #333;border-bottom:2px solid #333;margin:.6rem 0 .6rem 1rem}}
 .time,.link{{color:#5d6470;font-size:10pt}}</style></head><body>
 <p class="link">Vitrine · {escape(card.family)} · {kind}</p><h1>{escape(card.question)}</h1>
-<p>{escape(card.claim)}</p><p class="link">{escape(link)}</p>{"".join(items)}</body></html>"""
+<p>{escape(card.claim)}</p><p class="link">{ADDRESS}</p>{"".join(items)}</body></html>"""
 
 
 def file_link(label: str, filename: str, url: str) -> str:

@@ -158,9 +158,10 @@ window.vitrine = (() => {
   }
 
   function printSheet(sheet) {
+    const address = new Option(location.href).innerHTML; // escaped by the browser
     const frame = document.createElement("iframe");
     frame.style.cssText = "position:fixed;width:0;height:0;border:0";
-    frame.srcdoc = sheet;
+    frame.srcdoc = sheet.replace("{{address}}", () => address);
     frame.onload = () => {
       frame.contentWindow.print();
       setTimeout(() => frame.remove(), 60000);

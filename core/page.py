@@ -132,7 +132,7 @@ class Space(Moves):
             gr.HTML("<p>Print the questions for the class; the answers are apart.</p>")
             with gr.Row(elem_classes="row-of-buttons"):
                 for kind, answers in (("questions", False), ("answers", True)):
-                    sheet = json.dumps(markup.worksheet(card, link=f"/{card.slug}/", answers=answers))
+                    sheet = json.dumps(markup.worksheet(card, answers=answers))
                     button = gr.Button(f"Print the {kind}", size="sm", elem_id=f"print-{kind}")
                     button.click(None, js=f"() => vitrine.printSheet({sheet})")
 

@@ -6,13 +6,14 @@ For several processes: torchrun --nproc_per_node 2 scripts/train.py …
 """
 
 import argparse
+import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from core import card, store
 
@@ -27,6 +28,16 @@ def commit() -> str:
 
     changed = git("status", "--porcelain", "--untracked-files=no", "core", "scripts")
     return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+
+
+def first_process() -> bool:
+    """Is this the process that writes? Under torchrun all others only help to train."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def plain(recipe: Any) -> dict[str, Any]:
+    """A recipe as JSON gives it back, to tell whether a finished run is one of it."""
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -53,32 +64,38 @@ def main() -> None:
     variants = [options.variant] if options.variant else list(recipe_room.RECIPES)
     if unknown := set(variants) - set(recipe_room.RECIPES):
         sys.exit(f"{options.topic} has no variant {unknown.pop()!r}; it has {', '.join(recipe_room.RECIPES)}.")
+    begun_at = commit()
     for variant in variants:
         recipe = recipe_room.RECIPES[variant]
         for seed in options.seeds if options.seeds is not None else recipe.seeds:
             folder = RUNS / options.topic / variant / str(seed)
             if (folder / "scores.json").is_file():
+                if json.loads((folder / "scores.json").read_text())["recipe"] != plain(recipe):
+                    sys.exit(f"{folder} holds a run of another recipe. Remove it to train anew.")
                 continue
             print(f"{options.topic}/{variant}, seed {seed}", flush=True)
             network, history = recipe_room.train(recipe, seed=seed, folder=folder, budget_s=options.budget_s)
             if len(history.rows) < recipe.epochs:
                 sys.exit(f"The budget ended at epoch {len(history.rows)} of {recipe.epochs}; run again to continue.")
-            if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+            if not first_process():
                 continue
             scores = recipe_room.evaluate(network, seed=seed)
-            (folder / "scores.json").write_text(json.dumps({"commit": commit(), **scores}))
+            kept = {"commit": begun_at, "recipe": plain(recipe), "scores": scores}
+            (folder / "scores.json").write_text(json.dumps(kept))
             print("  ".join(f"{name} {value:.5g}" for name, value in scores.items()), flush=True)
-        keep(options.topic, variant, recipe_room)
+        if first_process():
+            keep(options.topic, variant, recipe_room)
 
 
-def keep(topic: str, variant: str, recipe_room: object) -> None:
+def keep(topic: str, variant: str, recipe_room: Any) -> None:
     """Write the run to checkpoints/, once every seed of its recipe has scores."""
     recipe = recipe_room.RECIPES[variant]
     folders = [RUNS / topic / variant / str(seed) for seed in recipe.seeds]
     if not all((folder / "scores.json").is_file() for folder in folders):
         return
-    rows = [json.loads((folder / "scores.json").read_text()) for folder in folders]
-    commits = sorted({row.pop("commit") for row in rows})
+    runs = [json.loads((folder / "scores.json").read_text()) for folder in folders]
+    rows = [run["scores"] for run in runs]
+    commits = sorted({run["commit"] for run in runs})
     network, history = recipe_room.train(recipe, seed=recipe.seeds[0], folder=folders[0])
     measured = {
         "command": f"make train TOPIC={topic}",

@@ -137,7 +137,14 @@ def test_share_tags_are_in_the_served_page(two: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["..%2F..%2Fpyproject", "mc_dropout/..", "mc_dropout/%2e%2e", "mc_dropout/dropout%00", "mc_dropout/nobody", "%2Fetc/hosts"],
+    [
+        "..%2F..%2Fpyproject",
+        "mc_dropout/..",
+        "mc_dropout/%2e%2e",
+        "mc_dropout/dropout%00",
+        "mc_dropout/nobody",
+        "%2Fetc/hosts",
+    ],
 )
 def test_model_cards_and_nothing_else(two: TestClient, path: str) -> None:
     answer = two.get(f"/vitrine/models/{path}")

@@ -531,10 +531,13 @@ def test_two_processes(tmp_path):
     """Weights, budget, resume and files of a run that two processes share."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, __file__, str(tmp_path)], env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+    launcher = subprocess.Popen([*command, __file__, str(tmp_path)], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        errors = launcher.communicate(timeout=120)[1]
+    finally:
+        launcher.terminate()  # in vain if it has ended; otherwise it takes its two processes along
+        launcher.wait()
+    assert launcher.returncode == 0, errors
     network, history = few_steps(shared_examples(), mixed_precision=False)
     assert history.rows[-1]["loss"] < history.rows[0]["loss"] / 2
     facts = [json.loads((tmp_path / f"facts{rank}.json").read_text()) for rank in (0, 1)]

@@ -3,12 +3,11 @@
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import serving
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 PICTURES = serving.ROOT / "pictures" / "browser"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 from conftest import DESKTOP, PHONE, Visitor
@@ -481,13 +480,25 @@ def test_keyboard_alone(visit: Visit) -> None:
                 return [element.getAttribute('role') === 'tab' ? 'tab' : element.closest('[id]')?.id || '', ringed];
             }"""
         )
-        place = visitor.page.evaluate(
-            "() => document.activeElement.closest('.control, #canvas, #tiles')?.id || ''"
-        ) or place
+        place = (
+            visitor.page.evaluate("() => document.activeElement.closest('.control, #canvas, #tiles')?.id || ''")
+            or place
+        )
         seen.add(place)
         if place and not visible:  # no place: the browser's own bar
             pale.append(place)
-    wanted = {"control-digit", "control-rotate", "control-T", "canvas", "upload", "pin", "copy", "choice-0", "tiles", "tab"}
+    wanted = {
+        "control-digit",
+        "control-rotate",
+        "control-T",
+        "canvas",
+        "upload",
+        "pin",
+        "copy",
+        "choice-0",
+        "tiles",
+        "tab",
+    }
     assert wanted <= seen
     assert pale == []
     visitor.page.focus("#control-digit input:checked")

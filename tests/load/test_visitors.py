@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import serving
-from visitors import Outcome, Visitor, Wiring, read_wiring
+from visitors import Outcome, Visitor, read_wiring
 
 from apps import mc_dropout
 from core.topics.mc_dropout.card import CARD

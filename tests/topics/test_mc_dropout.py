@@ -194,9 +194,22 @@ def test_masks_follow_their_formula(rate):
     for mask, width in ((first, 30), (second, 20)):
         assert mask.shape == (5, width)
         assert mask.dtype == torch.float32
-        uniform = torch.rand(5, width, generator=draws).tolist()
-        by_hand = [[1 / (1 - rate) if u < 1 - rate else 0 for u in row] for row in uniform]
-        torch.testing.assert_close(mask, torch.tensor(by_hand))
+        words = torch.empty(5, -(-width // 4), dtype=torch.int64).random_(-(2**63), None, generator=draws).tolist()
+        # Bit by bit: unit i is decided by the 16 bits at place i mod 4 of word i // 4, as a signed number.
+        for row, kept in zip(words, mask.tolist(), strict=True):
+            for unit, factor in enumerate(kept):
+                bits = (row[unit // 4] >> 16 * (unit % 4)) & 0xFFFF
+                signed = bits - 0x10000 if bits >= 0x8000 else bits
+                uniform = (signed + 0x8000) / 0x10000
+                assert factor == pytest.approx(1 / (1 - rate) if uniform < round((1 - rate) * 0x10000) / 0x10000 else 0)
+
+
+@pytest.mark.parametrize("rate", [0.001, 0.05, 0.5, 0.95])
+def test_masks_meet_their_rate(rate):
+    first, second = method.keep_masks((3136, 128), passes=300, rate=rate, generator=generator(1))
+    for mask in (first, second):
+        share = mask.eq(0).double().mean().item()
+        assert abs(share - rate) < 4 * (rate * (1 - rate) / mask.numel()) ** 0.5 + 1 / 65_536
 
 
 def test_masks_remove_their_share_and_keep_the_mean():

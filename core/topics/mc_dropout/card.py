@@ -19,7 +19,7 @@ CARD = Card(
             name="digit",
             kind="choice",
             default="three",
-            label="Or take one",
+            label="Sample picture",
             help="",
             choices={
                 "three": "a 3",

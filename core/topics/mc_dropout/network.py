@@ -89,5 +89,9 @@ class DropoutCNN(nn.Module):
         returns  (T, B, 10) logits
         """
         first, second = masks
-        hidden = F.relu(self.hidden(first[:, None] * features.flatten(1)))  # (T, B, 128)
+        flat = features.flatten(1)  # (B, 3136)
+        # What ReLU left at 0 for every picture stays 0 under any mask: four fifths need no product.
+        active = flat.amax(dim=0).nonzero()[:, 0]
+        thinned = first[:, None, active] * flat[:, active]
+        hidden = F.relu(F.linear(thinned, self.hidden.weight[:, active], self.hidden.bias))  # (T, B, 128)
         return self.logits(second[:, None] * hidden)

@@ -56,7 +56,7 @@ def framed(grey: np.ndarray) -> Tensor | None:
     mass = small.sum()
     centre = [float((small.sum(dim=1 - axis) * torch.arange(small.shape[axis])).sum() / mass) for axis in (0, 1)]
     top, left = (
-        int(np.clip(round(SIDE / 2 - 0.5 - middle), 0, SIDE - extent))
+        int(np.clip(round(SIDE / 2 - middle), 0, SIDE - extent))
         for middle, extent in zip(centre, small.shape, strict=True)
     )
     result = torch.zeros(1, SIDE, SIDE)
