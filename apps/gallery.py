@@ -21,6 +21,7 @@ from typing import Any
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -67,7 +68,13 @@ class LazySpace:
             return
         started = asyncio.Event()
         self._life = asyncio.create_task(self._live(app, started))
-        await started.wait()
+        waiting = asyncio.create_task(started.wait())
+        await asyncio.wait({self._life, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._life.done():  # it ended before it began to wait
+            log.error("the Space %s could not start", self.slug, exc_info=self._life.exception())
+            self._failure, self.state = "it could not start", "failed"
+            return
         self._app, self.state = app, "ready"
 
     def _built(self) -> FastAPI:
@@ -81,7 +88,7 @@ class LazySpace:
     async def close(self) -> None:
         """End the Space's lifespan, if it began."""
         self._stop.set()
-        if self._life:
+        if self._life and not self._life.done():
             await self._life
 
 
@@ -119,9 +126,14 @@ def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build
     if PICTURES.is_dir():
         routes.append(Mount("/vitrine/pictures", StaticFiles(directory=PICTURES)))  # type: ignore[arg-type]
     for slug, space in spaces.items():
-        routes.append(Route(f"/{slug}", lambda request: RedirectResponse(f"{request.url.path}/")))
+        routes.append(Route(f"/{slug}", with_slash))
         routes.append(Mount(f"/{slug}", app=space))  # type: ignore[arg-type]
     return FastAPI(routes=routes, lifespan=lifespan, openapi_url=None)
+
+
+def with_slash(request: Request) -> Response:
+    """The address of a Space ends in a slash, since what it loads is named relative to it."""
+    return RedirectResponse(request.url.replace(path=f"{request.url.path}/"))
 
 
 def memory_mb() -> float:

@@ -180,7 +180,7 @@ class Step:
     set      controls that the step sets; all others go to their defaults
     look     what to do and to watch
     why      opens after the visitor has chosen
-    minutes  alone; a class takes about four times as long
+    minutes  alone; a class takes 4.5 times as long
     holds    what must be true of the answer at `set` (or at `then`), checked by the tests
     then     controls to change for the discovery, if `set` is only its start
     """

@@ -94,13 +94,15 @@ class Moves:
         """Values and own input from what the components sent; raises Refused."""
         names = [param.name for param in self.card.params]
         sent = dict(zip(names, raw, strict=False))
-        own = ((raw[len(names)] or {}).get("own") or "") if len(raw) > len(names) and self._widgets.own else ""
+        held = raw[len(names)] if len(raw) > len(names) and self._widgets.own else None
+        own = held.get("own") if isinstance(held, dict) else ""
+        own = own if isinstance(own, str) else ""
         if self.card.sample and sent[self.card.sample] is None:
             sent.pop(self.card.sample)  # nothing is chosen while the visitor's own input is shown
         return self.card.parse(sent), own
 
     def answers(self, values: dict[str, Value], own: str) -> Iterator[Answer]:
-        """One answer or a stream of them, through the gate and within the deadline."""
+        """One answer or a stream of them, through the gate; a stream ends at the deadline."""
         end = time.monotonic() + self.deadline_s
         with GATE.enter():
             result = self.answer(values, own)
@@ -114,8 +116,14 @@ class Moves:
 
     def last_answer(self, values: dict[str, Value], own: str = "") -> Answer:
         """The answer, or the last of a stream."""
-        *_, last = self.answers(values, own)
-        return last
+        reached: list[Answer] = []
+        try:
+            for answer in self.answers(values, own):
+                reached = [answer]
+        except Refused:
+            if not reached:
+                raise
+        return reached[0]
 
     def fill(self, answer: Answer, values: dict[str, Value], own: str, pinned: Any = None) -> dict[Any, Any]:
         """The answer as updates of components."""
@@ -126,6 +134,8 @@ class Moves:
             parts["tiles"]: markup.tiles(self.card, answer.tiles),
             parts["address"]: "&".join(f"{name}={text}" for name, text in query.items()),
             parts["note"]: markup.notes(["Your own picture is not part of the link."]) if own else "",
+            parts["follow"]: "",  # what was laid out for the former answer is no longer true
+            parts["save"]: gr.update(visible=False),
             **dict(zip(self._widgets.extras, answer.extras, strict=True)),
         }
         if pinned:
@@ -188,7 +198,8 @@ class Moves:
 
     def take_file(self, path: str, *raw: Any) -> Iterator[dict[Any, Any]]:
         """A picture was uploaded: reduced to a small one that lives in the visitor's browser alone."""
-        picture, remarks = upload.read_file(path, longest_side=280)
+        with GATE.enter():  # decoding fifty megapixels takes memory: not for many at once
+            picture, remarks = upload.read_file(path, longest_side=280)
         own = draw.jpeg_url(picture)
         values, _ = self.read(raw)
         for answer in self.answers(values, own):
@@ -245,8 +256,6 @@ class Moves:
             parts["figure_b"]: None,
             parts["tiles_b"]: "",
             parts["differences"]: markup.notes(["Pin an answer as A, then change anything."]),
-            parts["follow"]: "",
-            parts["save"]: gr.update(visible=False),
         }
 
     # ---- tour

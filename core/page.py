@@ -35,7 +35,7 @@ class Space(Moves):
         card, parts = self.card, self._parts
         runs = {score.run: store.load(score.run) for score in card.scores}
         run = runs.get(self.run) or store.load(self.run)
-        self._first = load_first(card.slug) or self.last_answer(card.defaults())
+        self._first = load_first(run) or self.last_answer(card.defaults())
         with gr.Blocks(title=card.question, analytics_enabled=False, delete_cache=(300, 600)) as demo:
             gr.HTML(markup.head(card, run, run.note), elem_id="head")
             parts["note"] = gr.HTML("", elem_id="note")
@@ -176,16 +176,24 @@ class Space(Moves):
         parts["address"].change(None, parts["address"], js="(query) => vitrine.address(query)")
         follow = self.guarded(self.follow_number)
         for picker in parts["pick"]:
-            picker.change(follow, [*parts["pick"], *state], **common)
-        parts["figure"].select(self.take_pick, None, parts["pick"], show_progress="hidden", api_visibility="private")
+            picker.input(follow, [*parts["pick"], *state], **common)
+            picker.release(follow, [*parts["pick"], *state], **common)  # the reset button, as above
+        picked = parts["figure"].select(
+            self.take_pick, None, parts["pick"], show_progress="hidden", api_visibility="private"
+        )
+        picked.then(follow, [*parts["pick"], *state], **{**common, "trigger_mode": None})
         demo.load(self.guarded(self.open), None, **common)
         gr.api(self.endpoint(), api_name="answer", concurrency_id=card.slug, concurrency_limit=2)
 
 
-def load_first(slug: str) -> Answer | None:
-    """The precomputed answer that a page opens with, equal to the live one; scripts/pictures.py writes it."""
-    path = store.CHECKPOINTS / slug / "first.json"
-    if not path.is_file():
+def load_first(run: store.Run) -> Answer | None:
+    """The precomputed answer that a page opens with, equal to the live one; scripts/pictures.py writes it.
+
+    returns None where there is none, or where other weights than those of this run gave it
+    """
+    path = store.CHECKPOINTS / run.name.split("/")[0] / "first.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if kept.get("weights") != run.config["files"]["model.safetensors"]:
         return None
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    return Answer(**{**kept, "tiles": [markup.Tile(**tile) for tile in kept["tiles"]]})
+    answer = kept["answer"]
+    return Answer(**{**answer, "tiles": [markup.Tile(**tile) for tile in answer["tiles"]]})

@@ -139,7 +139,7 @@ def routes() -> list[Route]:
 
 
 class ShareTags:
-    """Writes title, description and picture of a card into the served HTML.
+    """Writes title and description of a card into the served HTML.
 
     Gradio adds the tags of `head=` by script, which the programs that preview a link do not run.
     """

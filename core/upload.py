@@ -13,30 +13,38 @@ from core.card import Refused
 
 MAX_BYTES = 10_000_000
 MAX_PIXELS = 50_000_000
+MAX_PIXELS_SENT = 2_000_000  # of a picture that travels with every move of a slider
 ACCEPTED = "PNG, JPEG, WebP, GIF, BMP or TIFF, up to 10 MB and 50 megapixels"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 # What Pillow's readers raise for bytes that they did not expect, found by feeding them damaged files.
 DAMAGED = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
 
 
-def read_picture(content: bytes, *, longest_side: int = 1024) -> tuple[Image.Image, list[str]]:
+def read_picture(
+    content: bytes, *, longest_side: int = 1024, max_pixels: int = MAX_PIXELS
+) -> tuple[Image.Image, list[str]]:
     """Decode an uploaded picture.
 
     content       the file's bytes; its name is not trusted, nor asked for
     longest_side  larger pictures are reduced to this, in pixels
+    max_pixels    width times height that is accepted, found from the header before anything is decoded
     returns       an upright RGB picture, and a sentence for each thing that was dropped
     raises        Refused with a sentence: too large, not a picture, damaged
     """
     if len(content) > MAX_BYTES:
         raise Refused(f"This file has {len(content) / 1e6:.1f} MB. Accepted: {ACCEPTED}.")
     try:
-        picture = Image.open(io.BytesIO(content), formats=FORMATS)
+        picture: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
         width, height = picture.size
-        if width * height > MAX_PIXELS:
-            raise Refused(f"This picture has {width * height / 1e6:.0f} megapixels. Accepted: {ACCEPTED}.")
+        if width * height > max_pixels:
+            accepted = ACCEPTED.replace("50 mega", f"{max_pixels / 1e6:.0f} mega")
+            raise Refused(f"This picture has {width * height / 1e6:.0f} megapixels. Accepted: {accepted}.")
         picture.draft("RGB", (2 * longest_side, 2 * longest_side))  # JPEG: decode no more than is needed
         picture.load()
         frames = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # MPO: a photo and its preview
+        step = max(picture.size) // (4 * longest_side)
+        if step > 1:  # before any conversion, which would need several times the memory of the whole
+            picture = picture.resize((max(1, width // step), max(1, height // step)), Image.Resampling.NEAREST)
         upright: Image.Image = ImageOps.exif_transpose(picture)
     except Refused:
         raise
@@ -75,6 +83,9 @@ def read_file(path: str | os.PathLike, *, longest_side: int = 1024) -> tuple[Ima
         if file.stat().st_size > MAX_BYTES:
             raise Refused(f"This file has {file.stat().st_size / 1e6:.1f} MB. Accepted: {ACCEPTED}.")
         content = file.read_bytes()
+    except FileNotFoundError:
+        # Gradio stores equal files once, so another visitor's copy of it may just have been deleted.
+        raise Refused("This file did not arrive. Choose it again.") from None
     finally:
         file.unlink(missing_ok=True)
     return read_picture(content, longest_side=longest_side)
@@ -83,15 +94,18 @@ def read_file(path: str | os.PathLike, *, longest_side: int = 1024) -> tuple[Ima
 def read_url(url: str, *, longest_side: int = 1024) -> tuple[Image.Image, list[str]]:
     """Like `read_picture`, from the data URL that a canvas sends; raises Refused for anything else."""
     head, _, body = url.partition(",")
+    size = len(body) * 3 / 4  # base64 adds a third; known before anything is decoded
+    if size > MAX_BYTES:
+        raise Refused(f"This file has {size / 1e6:.1f} MB. Accepted: {ACCEPTED}.")
     if not head.startswith("data:image/") or not head.endswith(";base64"):
         raise Refused("Expected a picture as data:image/…;base64,…")
     try:
         content = base64.b64decode(body, validate=True)
     except ValueError:
         raise Refused("This picture is damaged: its base64 text cannot be read.") from None
-    return read_picture(content, longest_side=longest_side)
+    return read_picture(content, longest_side=longest_side, max_pixels=MAX_PIXELS_SENT)
 
 
 def file_name(url: str) -> str:
     """Under which name a visitor's own picture is saved, "picture.png", from its data URL."""
-    return "picture." + url.removeprefix("data:image/").partition(";")[0]
+    return "picture.png" if url.startswith("data:image/png;") else "picture.jpeg"

@@ -1,23 +1,24 @@
 """Measure the stored weights again: `python scripts/evaluate.py [topic]`; fails where a score does not hold.
 
-Tolerance: 5 % of the stored value or 0.0005, whichever is larger, which another machine's
-rounding and other random masks stay within.
+Tolerance: a quarter of the spread over the training runs, or 0.0001 where that is larger; another
+machine's rounding stays within.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 
 import torch
 
 from core import card, data, store
 
-RELATIVE, ABSOLUTE = 0.05, 0.0005
+SHARE, SMALLEST = 0.25, 0.0001
 
 
-def holds(stored: float, measured: float) -> bool:
+def holds(entry: Mapping[str, float], measured: float) -> bool:
     """Is the score what config.json says, within the tolerance?"""
-    return abs(measured - stored) <= max(ABSOLUTE, RELATIVE * abs(stored))
+    return abs(measured - entry["stored"]) <= max(SMALLEST, SHARE * entry["spread"])
 
 
 def main() -> None:
@@ -38,11 +39,13 @@ def main() -> None:
             except data.MissingSource as error:
                 sys.exit(str(error))
             print(f"{run.name} ({time.monotonic() - started:.0f} s, torch {torch.__version__})")
-            for key, value in scores.items():
-                stored = run.score(key)["stored"]
-                good = holds(stored, value)
+            for key in sorted(run.config["scores"].keys() | scores.keys()):
+                stored, value = run.config["scores"].get(key), scores.get(key)
+                good = stored is not None and value is not None and holds(stored, value)
                 broken += not good
-                print(f"  {'ok  ' if good else 'FAIL'} {key:18} stored {stored:.5f}  measured {value:.5f}")
+                was = f"{stored['stored']:.5f}" if stored else "nothing"
+                now = f"{value:.5f}" if value is not None else "nothing"
+                print(f"  {'ok  ' if good else 'FAIL'} {key:18} stored {was}  measured {now}")
     if broken:
         sys.exit(f"{broken} scores do not hold.")
     print("Every score of the stored weights holds.")

@@ -35,9 +35,10 @@ BEGIN, END = "<!-- topics: written by scripts/pictures.py -->", "<!-- end of top
 def write_first_answer(slug: str) -> None:
     """Compute and store the answer that the page of a topic opens with."""
     space = importlib.import_module(f"apps.{slug}").space
-    answer = space.last_answer(space.card.defaults())
+    answer = dataclasses.asdict(space.last_answer(space.card.defaults()))
+    weights = store.load(space.run).config["files"]["model.safetensors"]
     path = store.CHECKPOINTS / slug / "first.json"
-    path.write_text(json.dumps(dataclasses.asdict(answer), indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"weights": weights, "answer": answer}, indent=1) + "\n", encoding="utf-8")
 
 
 def write_model_cards(card: cards.Card) -> None:

@@ -1,4 +1,4 @@
-"""The front door: every topic on the home page, Spaces built when asked for, and one that fails takes no other along."""
+"""The front door: every topic on the home page, Spaces built when asked for, one that fails alone."""
 
 import json
 import re

@@ -127,7 +127,8 @@ def test_drawing_while_an_answer_is_under_way(visit: Visit, move: str) -> None:
         """() => {
             const quick = window.fetch;
             window.fetch = async (...request) => {
-                if (String(request[0].url || request[0]).includes('queue/join')) await new Promise((go) => setTimeout(go, 700));
+                const joins = String(request[0].url || request[0]).includes('queue/join');
+                if (joins) await new Promise((go) => setTimeout(go, 700));
                 return quick(...request);
             };
         }"""

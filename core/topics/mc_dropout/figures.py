@@ -93,7 +93,8 @@ def experiment(plain: Run, batch_norm: Run) -> Figure:
         (batch_norm, "batch norm", draw.VERMILION, "diamond"),
     )
     for place, (key, title, scale) in enumerate(rows):
-        axes = {"xaxis": f"x{place + 1}", "yaxis": f"y{place + 1}"}
+        number = str(place + 1) if place else ""  # Plotly calls the first axes x and y
+        axes = {"xaxis": f"x{number}", "yaxis": f"y{number}"}
         for run, label, colour, symbol in styles:
             entries = [run.score(f"{key}_mc{count}") for count in PASSES]
             figure.add_scatter(
@@ -116,11 +117,11 @@ def experiment(plain: Run, batch_norm: Run) -> Figure:
                 **axes,
             )
         bottom = 0.72 - 0.36 * place
-        figure.layout[f"xaxis{place + 1}"] = {
-            "type": "log", "tickvals": PASSES, "anchor": f"y{place + 1}", "showgrid": False,
+        figure.layout[f"xaxis{number}"] = {
+            "type": "log", "tickvals": PASSES, "anchor": f"y{number}", "showgrid": False,
             "title": {"text": "passes T; dotted: dropout off" if place == 2 else ""},
         }  # fmt: skip
-        figure.layout[f"yaxis{place + 1}"] = {
+        figure.layout[f"yaxis{number}"] = {
             "title": {"text": title}, "domain": [bottom, bottom + 0.27], "rangemode": "tozero",
         }  # fmt: skip
     for (_, label, colour, symbol), x in zip(styles, (0.02, 0.3), strict=True):

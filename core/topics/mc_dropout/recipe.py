@@ -2,8 +2,9 @@
 
     make train TOPIC=mc_dropout        three variants, ten seeds each
 
-About 60 minutes on two cores. Expected, mean of ten runs on the 10,000 test digits: error
-below 0.5 % with 50 passes; AUROC of the predictive entropy against Fashion-MNIST above 0.98.
+About 100 minutes on two cores. Expected of `dropout`, mean of ten runs on the 10,000 test digits:
+error below 0.5 % with 50 passes; AUROC of the predictive entropy against Fashion-MNIST above 0.98.
+With batch norm, or without dropout, both are worse.
 All choices (epochs, shift, temperature) were made on the 5,000 validation digits that
 are cut from the end of the training part.
 """
