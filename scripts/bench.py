@@ -33,14 +33,15 @@ class Comparison:
 
 def mc_dropout() -> Comparison:
     """One trunk and T thinned heads, against T passes through the whole network."""
+    from core import store
     from core.topics.mc_dropout import method
     from core.topics.mc_dropout.network import DropoutCNN
 
     passes = 50
-    torch.manual_seed(0)
-    network = DropoutCNN().eval().requires_grad_(False)
+    run = store.load("mc_dropout/dropout")
+    network = run.fill(DropoutCNN(**run.network))
     training = copy.deepcopy(network).train()
-    image = torch.rand(1, 1, 28, 28)
+    image = run.tensors("samples.safetensors")["three"][None, None] / 255
     generator = torch.Generator().manual_seed(0)
     return Comparison(
         title=f"MC dropout: {passes} passes for one picture of 28x28 pixels",

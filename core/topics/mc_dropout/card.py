@@ -170,7 +170,7 @@ CARD = Card(
             choices=("no, doubt would warn us", "yes"),
             right=1,
             set={"digit": "seven", "rotate": 0},
-            then={"rotate": 180},
+            then={"rotate": -165},
             look="All passes agree on another digit, with almost no doubt. Turn on a little and watch it break.",
             why="Doubt tells where the passes disagree, not where they are all wrong together. "
             "Far from its training pictures the network may be confidently wrong.",
