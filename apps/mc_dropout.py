@@ -155,7 +155,8 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
         f"Its logit for {digit} is f = {value:.2f}.",
         f"Softmax: e^{value:.2f} / {total:.4g} = <b>{float(votes[place, digit]):.3f}</b>, the dot in the figure.",
         f"Mean over the {len(votes)} votes: p({digit} | x) = {average:.3f}, the grey bar.",
-        f"Its part in the doubt: −{average:.3f} ln {average:.3f} = {part:.3f} of {whole:.3f} nat.",
+        f"Its part in the doubt: −{average:.3f} ln {average:.3f} = {part:.3f} of {whole:.3f} nat, "
+        f"which is {whole / LN10:.0%} of the most that is possible, ln 10.",
     ]
 
 

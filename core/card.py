@@ -209,12 +209,15 @@ class Card:
     question  the page's title, at most six words
     claim     one or two sentences under it
     sample    name of the choice Param that picks a bundled input ("" if the page needs none)
+    idea      the words that the formula needs, two or three sentences
     formula   LaTeX; `symbols` names each symbol in it
     not_this  the usual misreading, refuted
     tiles     name of a number under the figure -> its one-sentence explanation, with the formula
+    verdict   what the scores say, and how to read them
     limits    where the model is weak, and what input is accepted
     data      licence note for each data set behind the embedded weights
     command   what measures the scores again
+    cover     the state whose figure stands for the topic in the gallery
     raises    ValueError if something is missing or does not fit together
     """
 
@@ -226,14 +229,17 @@ class Card:
     papers: tuple[Paper, ...]
     scores: tuple[Score, ...]
     tour: tuple[Step, ...]
+    idea: str
     formula: str
     symbols: Mapping[str, str]
     not_this: str
     tiles: Mapping[str, str]
+    verdict: str
     limits: tuple[str, ...]
     data: tuple[str, ...]
     command: str
     sample: str = ""
+    cover: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.question.split()) > 6:
@@ -243,9 +249,8 @@ class Card:
             raise ValueError(f"{self.slug}: expected controls of different names and three to five tour steps")
         if self.sample and self.sample not in names:
             raise ValueError(f"{self.slug}: the sample control {self.sample!r} is not among the controls")
-        for step in self.tour:
-            for name, value in [*step.set.items(), *step.then.items()]:
-                self.param(name).parse(value)
+        for state in (self.cover, *(state for step in self.tour for state in (step.set, step.then))):
+            self.parse(state)
 
     def param(self, name: str) -> Param:
         """The control of this name; raises Refused for an unknown one."""

@@ -41,7 +41,7 @@ def head(card: Card, run: Run, note: str) -> str:
     mean = run.config["scores"][first.key]["mean"]
     source = "embedded" if run.source == "embedded" else f"from the Hub, {run.source}"
     return f"""
-<div class="head">
+<div class="vitrine-head">
   <div>
     <p class="kicker"><a href="/" title="All topics">Vitrine</a> · {escape(card.family)}</p>
     <h1>{escape(card.question)}</h1>
@@ -85,7 +85,7 @@ def tour(card: Card, index: int, chosen: int | None) -> str:
     text = f"<p class='ask'><b>Tour {index + 1} of {len(card.tour)}</b> {escape(step.ask)}</p>"
     if chosen is None:
         return text
-    verdict = "So it is." if chosen == step.right else f"The page says: {escape(step.choices[step.right])}."
+    verdict = "Correct." if chosen == step.right else f"The answer: {escape(step.choices[step.right])}."
     return (
         f"{text}<p class='said'>You said: {escape(step.choices[chosen])}. {verdict}</p>"
         f"<p>{escape(step.look)}</p><p>{escape(step.why)}</p>"
@@ -134,6 +134,7 @@ def scores(card: Card, runs: Mapping[str, Run]) -> str:
     licences = "".join(f"<li>{escape(licence)}</li>" for licence in card.data)
     commits = escape(runs[card.scores[0].run].config["measured"]["commit"])
     return f"""
+<p>{escape(card.verdict)}</p>
 <table class='scores'><caption>Measured on held-out data: mean ± standard deviation over training runs</caption>
 <tr><th scope='col'>score</th><th scope='col'>mean</th><th scope='col'>these weights</th>
 <th scope='col'>baseline</th><th scope='col'>runs</th></tr>{"".join(rows)}</table>
@@ -147,8 +148,7 @@ def worksheet(card: Card, *, answers: bool) -> str:
     items = []
     for number, step in enumerate(card.tour, 1):
         choices = "".join(
-            f"<li>{'<b>' if answers and index == step.right else ''}☐ {escape(choice)}"
-            f"{'</b>' if answers and index == step.right else ''}</li>"
+            f"<li>{'☑' if answers and index == step.right else '☐'} {escape(choice)}</li>"
             for index, choice in enumerate(step.choices)
         )
         below = (
@@ -169,7 +169,8 @@ section{{break-inside:avoid}}.lines{{height:3.2rem;border-bottom:1px solid #999;
 .axes{{width:60%;height:6rem;border-left:2px solid #333;border-bottom:2px solid #333;margin:.6rem 0 .6rem 1rem}}
 .time,.link{{color:#5d6470;font-size:10pt}}</style></head><body>
 <p class="link">Vitrine · {escape(card.family)} · {kind}</p><h1>{escape(card.question)}</h1>
-<p>{escape(card.claim)}</p><p class="link">{ADDRESS}</p>{"".join(items)}</body></html>"""
+<p>{escape(card.claim)}</p><p class="link">{ADDRESS}</p>{"" if answers else "<p>Name:</p>"}
+{"".join(items)}</body></html>"""
 
 
 def file_link(label: str, filename: str, url: str) -> str:

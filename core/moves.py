@@ -21,6 +21,7 @@ from core.card import Card, Param, Refused, Value, short
 from core.serve import GATE
 
 DEADLINE_S = 10.0
+UNPINNED = "Pin an answer as A, then change anything."
 log = logging.getLogger("vitrine")
 
 
@@ -135,19 +136,23 @@ class Moves:
             parts["address"]: "&".join(f"{name}={text}" for name, text in query.items()),
             parts["note"]: markup.notes(["Your own picture is not part of the link."]) if own else "",
             parts["follow"]: "",  # what was laid out for the former answer is no longer true
-            parts["save"]: gr.update(visible=False),
+            parts["save"]: "",
             **dict(zip(self._widgets.extras, answer.extras, strict=True)),
         }
+        # Values, not gr.update, and emptied rather than left out: for both, Gradio builds
+        # a new component with every move and keeps it as long as the session lasts.
+        figure_b, tiles_b, differences = None, "", UNPINNED
         if pinned:
             words = self.card.differences(pinned["values"], values)
             if own != pinned["own"]:
                 words.append("another picture")
-            updates[parts["figure_b"]] = answer.figure
-            updates[parts["tiles_b"]] = updates[parts["tiles"]]
-            updates[parts["differences"]] = markup.notes(
-                [". ".join(words) + "."] if words else ["A and B are the same."]
-            )
-        return updates
+            figure_b, tiles_b = answer.figure, updates[parts["tiles"]]
+            differences = ". ".join(words) + "." if words else "A and B are the same."
+        return updates | {
+            parts["figure_b"]: figure_b,
+            parts["tiles_b"]: tiles_b,
+            parts["differences"]: markup.notes([differences]),
+        }
 
     def explain(self, error: Exception) -> str:
         """An error as a sentence for the visitor; what nobody foresaw goes to the log under an id."""
@@ -222,7 +227,7 @@ class Moves:
             yield updates | self.set_sample(None)
 
     def set_sample(self, value: Value | None) -> dict[Any, Any]:
-        return {self._controls[self.card.sample]: gr.update(value=value)} if self.card.sample else {}
+        return {self._controls[self.card.sample]: value} if self.card.sample else {}
 
     def set_controls(self, values: Mapping[str, Value]) -> dict[Any, Any]:
         return {self._controls[name]: value for name, value in values.items()}
@@ -253,9 +258,6 @@ class Moves:
             parts["pinned"]: None,
             parts["figure_a"]: None,
             parts["tiles_a"]: "",
-            parts["figure_b"]: None,
-            parts["tiles_b"]: "",
-            parts["differences"]: markup.notes(["Pin an answer as A, then change anything."]),
         }
 
     # ---- tour
@@ -328,7 +330,7 @@ class Moves:
         picture = markup.file_link("Your picture", upload.file_name(own), own) if own.startswith("data:image/") else ""
         snippet = self.snippet(values, own)
         text = markup.downloads(self.card, settings, answer.numbers, answer.rows, snippet, picture)
-        return {self._parts["save"]: gr.update(value=text, visible=True)}
+        return {self._parts["save"]: text}
 
     def settings(self, values: Mapping[str, Value], own: str) -> dict[str, Value]:
         """The values that the answer depends on: the visitor's own input takes the sample's place."""

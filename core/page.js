@@ -141,8 +141,10 @@ window.vitrine = (() => {
     history.replaceState(null, "", location.pathname + (String(next) ? "?" + next : ""));
   }
 
-  async function copyLink() {
+  async function copyLink(button) {
     const link = location.href;
+    const label = document.querySelector(button);
+    const former = label.textContent;
     try {
       await navigator.clipboard.writeText(link);
     } catch {
@@ -154,7 +156,8 @@ window.vitrine = (() => {
       document.execCommand("copy");
       field.remove();
     }
-    return link;
+    label.textContent = "Copied";
+    setTimeout(() => (label.textContent = former), 1500);
   }
 
   function printSheet(sheet) {

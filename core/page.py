@@ -17,13 +17,14 @@ How other topics sit in it:
 import inspect
 import json
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from core import draw, markup, store
-from core.moves import Answer, Moves
-from core.serve import QUEUE_SIZE
+from core.moves import UNPINNED, Answer, Moves
+from core.serve import QUEUE_SIZE, SESSIONS
 from core.widgets import control, figure_view
 
 
@@ -54,6 +55,7 @@ class Space(Moves):
             parts["step"] = gr.Number(0, visible="hidden", precision=0)
             self._wire(demo)
         demo.queue(max_size=QUEUE_SIZE, default_concurrency_limit=2)
+        demo.state_session_capacity = SESSIONS
         return demo
 
     def _lay_out_input(self) -> None:
@@ -98,11 +100,12 @@ class Space(Moves):
             parts["copy"] = gr.Button("Copy link", size="sm", elem_id="copy")
             parts["offer"] = gr.Button("Save", size="sm", elem_id="save-button")
             parts["reset"] = gr.Button("Reset", size="sm", elem_id="reset")
-        parts["save"] = gr.HTML("", visible=False, elem_id="save")
+        parts["save"] = gr.HTML("", elem_id="save")
 
     def _lay_out_tabs(self, runs: Mapping[str, store.Run]) -> None:
         card, parts = self.card, self._parts
         with gr.Tab("How it works", id="how"):
+            gr.HTML(f"<p>{escape(card.idea)}</p>")
             gr.Markdown(f"$$ {card.formula} $$", latex_delimiters=[{"left": "$$", "right": "$$", "display": True}])
             with gr.Row(equal_height=False):
                 with gr.Column(min_width=300):
@@ -116,9 +119,7 @@ class Space(Moves):
             for function in self.shown:
                 gr.Code(inspect.getsource(function), language="python", label=function.__name__, interactive=False)
         with gr.Tab("Compare", id="compare"):
-            parts["differences"] = gr.HTML(
-                markup.notes(["Pin an answer as A, then change anything."]), elem_id="differences"
-            )
+            parts["differences"] = gr.HTML(markup.notes([UNPINNED]), elem_id="differences")
             with gr.Row(equal_height=False):
                 for side in ("a", "b"):
                     with gr.Column(min_width=300):
@@ -153,13 +154,19 @@ class Space(Moves):
             "concurrency_limit": 2,
             "api_visibility": "private",
         }
+        # A move names what it fills and no more: each further output costs half a millisecond and memory.
+        filled = ("figure", "tiles", "address", "note", "follow", "save", "figure_b", "tiles_b", "differences")
+        shown = [*(parts[name] for name in filled), *self._widgets.extras]
+        sample = [self._controls[card.sample]] if card.sample else []
+        moved = {**common, "outputs": shown}
         for name, component in self._controls.items():
             handler = self.choose_sample if name == card.sample else self.move
-            component.input(self.guarded(handler), [*state, pinned], **common)
+            component.input(self.guarded(handler), [*state, pinned], **moved)
             if isinstance(component, gr.Slider):  # its reset button changes the value without an input event
-                component.release(self.guarded(handler), [*state, pinned], **common)
+                component.release(self.guarded(handler), [*state, pinned], **moved)
         if own:
-            own.input(self.guarded(self.own_changed), [*state, pinned], **common)
+            answer = [part for part in shown if part is not own]
+            own.input(self.guarded(self.own_changed), [*state, pinned], **{**common, "outputs": [*answer, *sample]})
         if own and (button := self._widgets.file):
             button.upload(self.guarded(self.take_file), [button, *state, pinned], **common)
         for place, button in enumerate(parts["choices"]):
@@ -172,7 +179,7 @@ class Space(Moves):
         parts["pin"].click(self.guarded(self.pin), [parts["figure"], parts["tiles"], *state], **common)
         parts["offer"].click(self.guarded(self.offer), state, **common)
         parts["reset"].click(self.guarded(self.reset), None, **common)
-        parts["copy"].click(None, js="() => vitrine.copyLink()")
+        parts["copy"].click(None, js="() => vitrine.copyLink('#copy')")
         parts["address"].change(None, parts["address"], js="(query) => vitrine.address(query)")
         follow = self.guarded(self.follow_number)
         for picker in parts["pick"]:

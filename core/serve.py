@@ -26,6 +26,9 @@ from core.card import Card, Refused
 
 HERE = Path(__file__).resolve().parent
 QUEUE_SIZE = 60  # events waiting per Space before a newcomer is told that it is busy
+SESSIONS = (
+    100  # visitors per Space of whose components Gradio keeps a copy, last values included; the oldest is dropped
+)
 
 
 class Gate:
@@ -205,4 +208,4 @@ def launch(demo: gr.Blocks, card: Card) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
-    demo.launch(quiet=False, **settings(card))
+    demo.launch(quiet=False, state_session_capacity=SESSIONS, **settings(card))

@@ -30,9 +30,9 @@ def picture_input(label: str, shown: str) -> gr.HTML:
         {"own": "", "shown": shown},
         elem_id="canvas",
         html_template=(
-            f'<div class="canvas"><figure><figcaption>{label}</figcaption><div class="board">'
-            f'<canvas width="280" height="280" role="img" aria-label="{label}"></canvas>'
-            '<button type="button" class="clear">Clear</button></div></figure></div>'
+            f'<div class="canvas"><figure><figcaption>{label}'
+            '<button type="button" class="clear">Clear</button></figcaption>'
+            f'<canvas width="280" height="280" role="img" aria-label="{label}"></canvas></figure></div>'
         ),
         head='<script src="/vitrine/page.js"></script>',
         js_on_load="vitrine.canvas(element, props, trigger, watch)",

@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -87,20 +88,20 @@ def gallery() -> Iterator[str]:
         server.wait(timeout=15)
 
 
-def photograph_spaces(browser: Browser, slugs: list[str]) -> None:
-    """Page, phone and figure of every Space, in both themes."""
+def photograph_spaces(browser: Browser, topics: list[cards.Card]) -> None:
+    """Page, phone and figure of every Space at its cover, in both themes."""
     with gallery() as address:
         for theme in ("light", "dark"):
             page = browser.new_page(viewport={"width": 1366, "height": 640}, color_scheme=theme)
-            for slug in slugs:
-                open_space(page, f"{address}/{slug}/")
-                page.screenshot(path=PICTURES / f"page-{slug}-{theme}.png")
+            for card in topics:
+                open_space(page, f"{address}/{card.slug}/?{urlencode(card.address(card.parse(card.cover)))}")
+                page.screenshot(path=PICTURES / f"page-{card.slug}-{theme}.png")
             # A narrow page draws the figure as small as a card shows it, with type that can be read there.
             phone = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2, color_scheme=theme)
-            for slug in slugs:
-                open_space(phone, f"{address}/{slug}/")
-                phone.locator("#figure").screenshot(path=PICTURES / f"{slug}-{theme}.png")
-                phone.screenshot(path=PICTURES / f"phone-{slug}-{theme}.png")
+            for card in topics:
+                open_space(phone, f"{address}/{card.slug}/?{urlencode(card.address(card.parse(card.cover)))}")
+                phone.locator("#figure").screenshot(path=PICTURES / f"{card.slug}-{theme}.png")
+                phone.screenshot(path=PICTURES / f"phone-{card.slug}-{theme}.png")
 
 
 def open_space(page: Page, address: str) -> None:
@@ -130,7 +131,7 @@ def main() -> None:
             executable_path=shutil.which("chromium"),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        photograph_spaces(browser, [card.slug for card in topics])
+        photograph_spaces(browser, topics)
         photograph_home(browser)
         browser.close()
     write_table(topics)

@@ -35,6 +35,8 @@ def make(**changes: Any) -> Card:
         "tour": (STEP, STEP, STEP),
         "formula": "y = x",
         "symbols": {"x": "input", "y": "answer"},
+        "idea": "Heads and tails.",
+        "verdict": "It is fair.",
         "not_this": "No oracle.",
         "tiles": {"answer": "y = x"},
         "limits": (),

@@ -51,6 +51,8 @@ CARD = Card(
     ),
     formula="s = a + n",
     symbols={"s": "the sum"},
+    idea="Two words.",
+    verdict="It is fair.",
     not_this="It is no proof.",
     tiles={"sum": "Start plus count, s = a + n."},
     limits=("It counts to 19.",),
@@ -355,7 +357,7 @@ def test_drawing_leaves_the_canvas_alone_and_unchooses_the_sample(space: Space) 
     updates = moved(space, space.own_changed, *state(start="ten", own=OWN), None)
     assert shown(updates) == 102
     assert "canvas" not in updates
-    assert updates["start"]["value"] is None
+    assert updates["start"] is None
 
 
 def test_choosing_a_sample_drops_the_own_input(space: Space) -> None:
@@ -380,7 +382,7 @@ def test_an_uploaded_file_goes_to_the_browser_and_is_deleted(space: Space, tmp_p
     head, _, body = updates["canvas"]["own"].partition(",")
     assert head == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(body))).size == (280, 187)
-    assert updates["start"]["value"] is None
+    assert updates["start"] is None
     assert "Transparent parts are white" in sentence(updates)
     assert "not part of the link" in sentence(updates)
 
@@ -465,14 +467,14 @@ def test_the_tour_asks_before_it_shows(space: Space) -> None:
     told = moved(space, space.predict, 1, 0, None)
     assert shown(told) == 19
     assert (told["start"], told["n"], told["loud"]) == ("ten", 9, False)
-    assert "The page says: both." in told["tour"]
+    assert "The answer: both." in told["tour"]
     assert "Because" in told["tour"]
     assert not any(told[f"choice {place}"]["visible"] for place in range(4))
 
 
 def test_a_right_prediction_is_confirmed_and_nothing_moves_without_then(space: Space) -> None:
     told = moved(space, space.predict, 0, 0, None)
-    assert "So it is." in told["tour"]
+    assert "Correct." in told["tour"]
     assert "figure" not in told
 
 
@@ -510,7 +512,7 @@ def test_a_click_in_the_figure_picks_within_the_range(space: Space, sent: Any, p
 
 def saved(space: Space, *sent: Any) -> tuple[str, dict[str, bytes]]:
     """The offer as HTML, and what its links hold, by file name."""
-    markup = moved(space, space.offer, *sent)["save"]["value"]
+    markup = moved(space, space.offer, *sent)["save"]
     links = re.findall(r"download='([^']+)' href='data:[^,]+,([^']+)'", markup)
     return markup, {name: base64.b64decode(body) for name, body in links}
 

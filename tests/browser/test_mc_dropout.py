@@ -307,7 +307,7 @@ def test_tour_asks_before_it_shows(visit: Visit) -> None:
         visitor.page.click(f"#choice-{step.right}")
         visitor.page.wait_for_selector("#tour-text .said")
         text = visitor.page.locator("#tour").inner_text()
-        assert "So it is." in text
+        assert "Correct." in text
         assert step.look in text
         assert step.why in text
         for name, value in {**step.set, **step.then}.items():
@@ -371,11 +371,11 @@ def test_reset(visit: Visit) -> None:
     visitor.page.wait_for_selector("#tour-text :text('Tour 2 of 5')")
     visitor.page.click("#reset")
     visitor.page.wait_for_selector("#tour-text :text('Tour 1 of 5')")
-    visitor.shows("rotate", "50")
+    visitor.shows("rotate", "0")
     assert visitor.sentence == first
     assert visitor.query == CARD.address(CARD.defaults())
     assert visitor.note == ""
-    assert visitor.slider("rotate").input_value() == "50"
+    assert visitor.slider("rotate").input_value() == "0"
     assert visitor.page.locator("#control-digit input:checked").get_attribute("value") == "three"
     assert visitor.page.locator("#differences").inner_text().startswith("Pin an answer")
 
@@ -503,7 +503,8 @@ def test_keyboard_alone(visit: Visit) -> None:
     assert wanted <= seen
     assert pale == []
     visitor.page.focus("#control-digit input:checked")
-    visitor.page.keyboard.press("ArrowRight")
+    visitor.page.keyboard.press("Tab")
+    visitor.page.keyboard.press("Space")
     visitor.shows("digit", "five_or_six")
     visitor.page.focus("#tour-next")
     visitor.page.keyboard.press("Enter")

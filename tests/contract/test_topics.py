@@ -141,6 +141,8 @@ def test_its_card_is_complete(card: Card) -> None:
         "claim": card.claim,
         "formula": card.formula,
         "not_this": card.not_this,
+        "idea": card.idea,
+        "verdict": card.verdict,
         "command": card.command,
     }
     texts |= {f"symbol {name}": text for name, text in card.symbols.items()}
@@ -345,7 +347,7 @@ def test_two_answers_can_be_compared(card: Card) -> None:
 
 def offered(space: Space, state: list[Any]) -> tuple[dict[str, bytes], str]:
     """The files that Save offers, by name, and the lines of Python."""
-    markup = space.offer(*state)[space._parts["save"]]["value"]
+    markup = space.offer(*state)[space._parts["save"]]
     links = re.findall(r"download='([^']+)' href='data:[^,]+,([^']+)'", markup)
     (code,) = re.findall(r"<pre><code>(.*?)</code></pre>", markup, flags=re.DOTALL)
     return {name: base64.b64decode(body) for name, body in links}, unescape(code)

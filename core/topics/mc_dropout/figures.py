@@ -45,8 +45,13 @@ def votes_figure(votes: Tensor, top: int, sentence: str) -> Figure:
         hovertemplate="%{x}: mean probability %{y:.2f}<extra></extra>",
     )
     figure.update_layout(
-        xaxis={"range": [-0.6, 9.6], "tickvals": list(range(10)), "title": {"text": "digit"}, "showgrid": False},
-        yaxis={"range": [-0.03, 1.03], "title": {"text": "probability, one dot per pass"}, "tickvals": [0, 0.5, 1]},
+        xaxis={
+            "range": [-0.6, 9.6],
+            "tickvals": list(range(10)),
+            "title": {"text": "digit; a dot is one pass, a bar their mean"},
+            "showgrid": False,
+        },
+        yaxis={"range": [-0.03, 1.03], "title": {"text": "probability"}, "tickvals": [0, 0.5, 1]},
     )
     return figure
 
