@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DESKTOP, PHONE, Visitor
+from browsing import DESKTOP, PHONE, Visitor
 from PIL import Image, ImageDraw, ImageFilter
 from playwright.sync_api import Browser
 
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.browser
 
 ONE = [(0.5, 0.15), (0.5, 0.85)]
 PROMISE_MS, SLACK = 150, 3  # the promise holds on a quiet machine; the test allows for a busy one
+UPRIGHT = int(CARD.defaults()["rotate"])
 OWN = "Your own picture is not part of the link."
 Visit = Callable[..., Visitor]
 
@@ -114,7 +115,8 @@ def test_drawing_is_answered_and_stays_out_of_the_link(visit: Visit) -> None:
     assert visitor.page.locator("#control-digit input:checked").count() == 0
     drawn = visitor.sentence
     visitor.slider("rotate").focus()
-    visitor.page.keyboard.press("Home")
+    for _ in range(6):
+        visitor.page.keyboard.press("ArrowRight")
     visitor.answered(drawn)
     visitor.told(OWN)
     assert visitor.ink(0.5, 0.5), "the drawing is still on the paper"
@@ -342,7 +344,8 @@ def test_save(visit: Visit, tmp_path: Path) -> None:
 
 
 def test_follow_one_number(visit: Visit) -> None:
-    visitor = visit()
+    visitor = visit("/mc_dropout/?rotate=50")  # turned: the dots of the 7 lie apart
+    visitor.shows("rotate", "50")
     dot = visitor.page.locator("#figure .scatterlayer .trace").nth(7).locator(".points path").first
     box = dot.bounding_box()
     place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -371,11 +374,11 @@ def test_reset(visit: Visit) -> None:
     visitor.page.wait_for_selector("#tour-text :text('Tour 2 of 5')")
     visitor.page.click("#reset")
     visitor.page.wait_for_selector("#tour-text :text('Tour 1 of 5')")
-    visitor.shows("rotate", "0")
+    visitor.shows("rotate", str(UPRIGHT))
     assert visitor.sentence == first
     assert visitor.query == CARD.address(CARD.defaults())
     assert visitor.note == ""
-    assert visitor.slider("rotate").input_value() == "0"
+    assert visitor.slider("rotate").input_value() == str(UPRIGHT)
     assert visitor.page.locator("#control-digit input:checked").get_attribute("value") == "three"
     assert visitor.page.locator("#differences").inner_text().startswith("Pin an answer")
 
@@ -392,10 +395,11 @@ def test_two_visitors_do_not_mix(visit: Visit) -> None:
     for _ in range(5):  # not waiting for one answer before the other visitor moves
         first.page.keyboard.press("ArrowRight")
         second.page.keyboard.press("ArrowLeft")
-    first.shows("rotate", "75")
-    second.shows("rotate", "25")
-    assert first.sentence == expected(digit="seven", seed=1, rotate=75)
-    assert second.sentence == expected(digit="shoe", seed=2, T=20, rotate=25)
+    right, left = UPRIGHT + 25, UPRIGHT - 25
+    first.shows("rotate", str(right))
+    second.shows("rotate", str(left))
+    assert first.sentence == expected(digit="seven", seed=1, rotate=right)
+    assert second.sentence == expected(digit="shoe", seed=2, T=20, rotate=left)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -416,7 +420,7 @@ def test_text_is_readable(visit: Visit, scheme: str) -> None:
                 return [255, 255, 255];
             };
             const ratios = {};
-            const texts = ['.head h1', '.head .claim', '.head .meta', '.head .kicker', '.head a', '.control .info-text',
+            const texts = ['.vitrine-head h1', '.vitrine-head .claim', '.vitrine-head .meta', '.vitrine-head .kicker', '.vitrine-head a', '.control .info-text',
                 '#control-digit label span', '.tile .value', '.tile .caption', '.keys', '#tour p', '#pin', '#save a',
                 '#tabs button[role=tab]', '#tabs button.selected', '.plain td', '#figure .xtick text',
                 '#figure .g-ytitle text', '.canvas figcaption', '.canvas .clear'];

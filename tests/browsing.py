@@ -1,0 +1,111 @@
+"""A visitor with a real Chromium: opens a page of the gallery, moves things, and reads what it shows."""
+
+import re
+from typing import Any
+
+import serving
+from playwright.sync_api import BrowserContext
+
+PICTURES = serving.ROOT / "pictures" / "browser"
+DESKTOP = {"width": 1366, "height": 640}
+PHONE = {"width": 390, "height": 844}
+# What the browser itself writes when a request fails that a test made fail, or that was answered 4xx.
+EXPECTED_LOG = re.compile(r"Failed to load resource|net::ERR_")
+
+
+class Visitor:
+    """Somebody in front of a page of the gallery.
+
+    context, page  Playwright's
+    complaints     errors in the console, and requests that left this machine
+    """
+
+    def __init__(self, context: BrowserContext, gallery: serving.Gallery) -> None:
+        self.context, self.gallery = context, gallery
+        self.complaints: list[str] = []
+        self.page = context.new_page()
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._asked)
+
+    def _heard(self, message: Any) -> None:
+        if message.type == "error" and not EXPECTED_LOG.search(message.text):
+            self.complaints.append(message.text)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.gallery.url, "data:", "blob:")):
+            self.complaints.append(f"asked {request.url}")
+
+    def open(self, address: str = "/mc_dropout/") -> "Visitor":
+        """Open a Space and wait until its figure is drawn."""
+        self.page.goto(self.gallery.url + address)
+        self.page.wait_for_selector("#figure .main-svg")
+        return self
+
+    @property
+    def sentence(self) -> str:
+        """What the figure says to a screen reader: changes with every answer that differs."""
+        return self.page.get_attribute("#figure .vitrine-figure", "aria-label") or ""
+
+    @property
+    def tiles(self) -> list[str]:
+        return self.page.locator("#tiles .tile").all_inner_texts()
+
+    @property
+    def note(self) -> str:
+        return self.page.locator("#note").inner_text().strip()
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The state as it stands in the browser's address bar."""
+        return self.page.evaluate("Object.fromEntries(new URLSearchParams(location.search))")
+
+    def slider(self, name: str) -> Any:
+        return self.page.locator(f"#control-{name} input[type=range]")
+
+    def sample(self, label: str) -> None:
+        self.page.locator("#control-digit label", has_text=re.compile(f"^ *{re.escape(label)} *$")).click()
+
+    def answered(self, before: str) -> str:
+        """Wait for an answer other than `before`; returns its sentence."""
+        self.page.wait_for_function(
+            "before => document.querySelector('#figure .vitrine-figure').getAttribute('aria-label') !== before",
+            arg=before,
+        )
+        return self.sentence
+
+    def told(self, part: str) -> None:
+        """Wait until the page's note contains `part`."""
+        self.page.wait_for_function("part => document.querySelector('#note').innerText.includes(part)", arg=part)
+
+    def shows(self, name: str, value: str) -> None:
+        """Wait until the address holds this value of a control: the answer to it has arrived."""
+        self.page.wait_for_function(
+            "([name, value]) => new URLSearchParams(location.search).get(name) === value", arg=[name, value]
+        )
+
+    def stroke(self, points: list[tuple[float, float]]) -> None:
+        """Draw with the mouse; points in shares of the canvas."""
+        box = self.page.locator("#canvas canvas").bounding_box()
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        self.page.mouse.move(*places[0])
+        self.page.mouse.down()
+        for place in places[1:]:
+            self.page.mouse.move(*place, steps=4)
+        self.page.mouse.up()
+
+    def ink(self, x: float, y: float) -> bool:
+        """Is there ink at this place of the canvas, in shares of it?"""
+        return self.page.evaluate(
+            """([x, y]) => {
+                const board = document.querySelector('#canvas canvas');
+                const [red] = board.getContext('2d').getImageData(x * board.width, y * board.height, 1, 1).data;
+                return red < 128;
+            }""",
+            [x, y],
+        )
+
+    def picture(self, name: str, *, whole: bool = False) -> None:
+        """Keep a screenshot in an ignored folder, for somebody to look at."""
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
