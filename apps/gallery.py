@@ -133,7 +133,8 @@ def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build
 
 def with_slash(request: Request) -> Response:
     """The address of a Space ends in a slash, since what it loads is named relative to it."""
-    return RedirectResponse(request.url.replace(path=f"{request.url.path}/"))
+    query = f"?{request.url.query}" if request.url.query else ""
+    return RedirectResponse(f"{request.url.path}/{query}")
 
 
 def memory_mb() -> float:

@@ -420,7 +420,8 @@ def test_text_is_readable(visit: Visit, scheme: str) -> None:
                 return [255, 255, 255];
             };
             const ratios = {};
-            const texts = ['.vitrine-head h1', '.vitrine-head .claim', '.vitrine-head .meta', '.vitrine-head .kicker', '.vitrine-head a', '.control .info-text',
+            const texts = ['.vitrine-head h1', '.vitrine-head .claim', '.vitrine-head .meta', '.vitrine-head .kicker',
+                '.vitrine-head a', '.control .info-text',
                 '#control-digit label span', '.tile .value', '.tile .caption', '.keys', '#tour p', '#pin', '#save a',
                 '#tabs button[role=tab]', '#tabs button.selected', '.plain td', '#figure .xtick text',
                 '#figure .g-ytitle text', '.canvas figcaption', '.canvas .clear'];

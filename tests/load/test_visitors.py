@@ -4,6 +4,8 @@ import asyncio
 import random
 import statistics
 from collections import Counter
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import cache
 from typing import Any
@@ -63,6 +65,12 @@ async def crowd(gallery: serving.Gallery, visitors: int, count: int, pause_s: fl
         return [pair for done in await asyncio.gather(*people) for pair in done]
 
 
+def run(visit: Coroutine[Any, Any, list[tuple[dict, Outcome]]]) -> list[tuple[dict, Outcome]]:
+    """Run it in a thread of its own: Playwright leaves an event loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, visit).result()
+
+
 def report(outcomes: list[tuple[dict, Outcome]], capsys: pytest.CaptureFixture, title: str) -> Counter:
     """Print how many were answered, were busy or failed, and how long each took."""
     kinds = Counter(outcome.kind for _, outcome in outcomes)
@@ -90,7 +98,7 @@ def mixed_up(outcomes: list[tuple[dict, Outcome]]) -> list[dict]:
 
 
 def test_thirty_visitors_for_twenty_seconds(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
-    outcomes = asyncio.run(crowd(gallery, visitors=30, count=20, pause_s=1.0))
+    outcomes = run(crowd(gallery, visitors=30, count=20, pause_s=1.0))
     kinds = report(outcomes, capsys, "30 visitors, one action a second each, for 20 s")
     assert mixed_up(outcomes) == []
     assert kinds == {"answered": 600}
@@ -99,8 +107,8 @@ def test_thirty_visitors_for_twenty_seconds(gallery: serving.Gallery, capsys: py
 
 
 def test_two_hundred_at_once(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
-    asyncio.run(crowd(gallery, visitors=2, count=2, pause_s=0))  # the Space is built by its first visitor
-    outcomes = asyncio.run(crowd(gallery, visitors=200, count=1, pause_s=0))
+    run(crowd(gallery, visitors=2, count=2, pause_s=0))  # the Space is built by its first visitor
+    outcomes = run(crowd(gallery, visitors=200, count=1, pause_s=0))
     kinds = report(outcomes, capsys, "200 visitors in the same instant")
     assert mixed_up(outcomes) == []
     assert kinds["failed"] == 0
@@ -109,9 +117,9 @@ def test_two_hundred_at_once(gallery: serving.Gallery, capsys: pytest.CaptureFix
 
 
 def test_two_thousand_requests_leave_no_trace(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
-    asyncio.run(crowd(gallery, visitors=20, count=25, pause_s=0))
+    run(crowd(gallery, visitors=20, count=25, pause_s=0))
     before = gallery.health()["memory_mb"]
-    outcomes = asyncio.run(crowd(gallery, visitors=20, count=100, pause_s=0))
+    outcomes = run(crowd(gallery, visitors=20, count=100, pause_s=0))
     after = gallery.health()["memory_mb"]
     kinds = report(outcomes, capsys, f"2,000 requests: resident memory {before} MB before, {after} MB after")
     assert kinds == {"answered": 2000}
