@@ -347,15 +347,15 @@ def test_follow_one_number(visit: Visit) -> None:
     visitor = visit("/mc_dropout/?rotate=50")  # turned: the dots of the 7 lie apart
     visitor.shows("rotate", "50")
     dot = visitor.page.locator("#figure .scatterlayer .trace").nth(7).locator(".points path").first
-    box = dot.bounding_box()
-    place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     for _ in range(5):  # Plotly takes a click only on a dot that it has found under the pointer before
+        box = dot.bounding_box()
+        place = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         visitor.page.mouse.move(place[0] - 20, place[1])
         visitor.page.mouse.move(*place, steps=3)
         visitor.page.wait_for_timeout(500)
         visitor.page.mouse.click(*place)
         visitor.page.wait_for_timeout(1500)
-        if visitor.page.locator("#follow li").count():
+        if "Its logit for 7" in visitor.page.locator("#follow").inner_text():
             break
     text = visitor.page.locator("#follow").inner_text()
     assert "Its logit for 7" in text
