@@ -22,10 +22,12 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 DIVERGED = 4.0  # times the first loss: a range test counts more than that as a blow-up
 Loss = Callable[..., Tensor]  # loss(network, *batch) -> scalar
 Row = dict[str, float]
+Augment = Callable[[tuple[Tensor, ...], torch.Generator], tuple[Tensor, ...]]
 
 
 def seed_of(*parts: int) -> int:
@@ -148,7 +150,8 @@ def fit(
     batch: int,
     seed: int,
     validate: Callable[[nn.Module], Row],
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    augment: Augment | None = None,
+    average: float = 0.0,
     folder: Path | None = None,
     budget_s: float = float("inf"),
     mixed_precision: bool = True,
@@ -163,7 +166,10 @@ def fit(
     batch      global batch size, divided among the processes
     seed       decides order, augmentation and dropout; the weights come initialised
     validate   validate(network in eval mode) -> numbers for the history
-    augment    augment(first tensor of the batch, generator) -> the same shape
+    augment    augment(batch, generator) -> what `loss` gets in its place
+    average    decay per step of an exponential mean of the weights, which is then what is
+               validated and what remains; 0 for none
+               mean = average * mean + (1 - average) * weights
     folder     where the state is kept after each epoch; a run that finds one continues,
                and ends with the same weights as a run that was never interrupted; all
                processes must see the same folder
@@ -178,7 +184,7 @@ def fit(
     # Unless it is told to use the CPU, processes without a GPU would not find each other
     # and would train the same run side by side.
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    share, rank = accelerator.num_processes, accelerator.process_index
+    share, rank, device = accelerator.num_processes, accelerator.process_index, accelerator.device
     count = len(examples[0])
     if batch % share or not 0 < batch <= count:
         raise ValueError(f"expected a batch of 1 to {count} that {share} processes can share, got {batch}")
@@ -186,14 +192,16 @@ def fit(
     done, history, tensors = saved or (0, History(), {})
     # A finished run is only read, and must not wait for processes that may be gone.
     wrapped = accelerator.prepare_model(network) if done < epochs else network
+    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True) if average else None
+    kept: dict[str, nn.Module] = {"network": network} | ({"average": mean} if mean else {})
     if saved:
         # The network is on its device by now, and the optimizer's state follows its parameters.
-        weights = {name: tensor for name, tensor in tensors.items() if name.startswith("network.")}
-        network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items()})
+        for name, module in kept.items():
+            prefix = f"{name}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         restore_optimizer(optimizer, tensors)
     steps_per_epoch = count // batch
     steps = epochs * steps_per_epoch
-    device = accelerator.device
     started, slowest_s = time.monotonic(), 0.0
     # Layers that draw random numbers (nn.Dropout) use the global generator: it is seeded
     # per epoch inside a fork, so that a resumed run draws the same and nobody else notices.
@@ -206,37 +214,49 @@ def fit(
             if accelerator.reduce(late, "sum") > 0:
                 break
             torch.manual_seed(seed_of(seed, epoch, rank))
-            generator = torch.Generator().manual_seed(seed_of(seed, epoch, rank, 1))
             network.train()
             total = torch.zeros((), device=device)
-            for index, chosen in enumerate(order(count, batch, seed_of(seed, epoch, 2))):
+            for index, part in enumerate(_batches(examples, batch, seed, epoch, (rank, share), augment)):
                 rate_share = warm_cosine(epoch * steps_per_epoch + index, steps)
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                     group["lr"] = peak * rate_share
-                mine = chosen.view(share, -1)[rank]
-                first, *rest = (tensor[mine] for tensor in examples)
-                if augment:
-                    first = augment(first, generator)
                 with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
-                    value = loss(wrapped, first.to(device), *(tensor.to(device) for tensor in rest))
+                    value = loss(wrapped, *(tensor.to(device) for tensor in part))
                 optimizer.zero_grad(set_to_none=True)
                 accelerator.backward(value)
                 optimizer.step()
                 total += value.detach().float()
+                if mean:
+                    mean.update_parameters(network)
             network.eval()
             mean_loss = float(accelerator.reduce(total, "mean")) / steps_per_epoch
             seconds = time.monotonic() - epoch_started
             slowest_s = max(slowest_s, seconds)
-            history.rows.append({"epoch": epoch + 1, "seconds": seconds, "loss": mean_loss, **validate(network)})
+            scores = validate(mean.module.eval() if mean else network)
+            history.rows.append({"epoch": epoch + 1, "seconds": seconds, "loss": mean_loss, **scores})
             if accelerator.is_main_process:
                 if folder:
-                    weights = {f"network.{name}": value for name, value in network.state_dict().items()}
+                    weights = {f"{part}.{leaf}": t for part, m in kept.items() for leaf, t in m.state_dict().items()}
                     save_state(folder, epoch + 1, history, weights | optimizer_tensors(optimizer))
                 report("  ".join(f"{name} {value:.4g}" for name, value in history.rows[-1].items()))
             # Whichever process reads the folder next finds this state there.
             accelerator.wait_for_everyone()
+    if mean:
+        network.load_state_dict(mean.module.state_dict())
     network.cpu().eval()
     return history
+
+
+def _batches(
+    examples: Sequence[Tensor], batch: int, seed: int, epoch: int, place: tuple[int, int], augment: Augment | None
+) -> Iterator[tuple[Tensor, ...]]:
+    """One process's part of each batch of an epoch, augmented; `place` is its rank, and how many there are."""
+    rank, share = place
+    generator = torch.Generator().manual_seed(seed_of(seed, epoch, rank, 1))
+    for chosen in order(len(examples[0]), batch, seed_of(seed, epoch, 2)):
+        mine = chosen.view(share, -1)[rank]
+        part = tuple(tensor[mine] for tensor in examples)
+        yield augment(part, generator) if augment else part
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,10 @@ def no_score(network: nn.Module) -> loop.Row:
     return {}
 
 
-def flickered(images: Tensor, generator: torch.Generator) -> Tensor:
+def flickered(batch: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
     """A random augmentation, which a resumed run has to repeat."""
-    return images * torch.rand(len(images), 1, 1, 1, generator=generator)
+    images, labels = batch
+    return images * torch.rand(len(images), 1, 1, 1, generator=generator), labels
 
 
 def train(network: nn.Module, examples: tuple[Tensor, Tensor], **options: object) -> tuple[loop.History, dict]:
@@ -193,7 +194,7 @@ def test_what_others_draw_changes_no_run(digits):
     assert_same(networks[0].state_dict(), networks[1].state_dict())
 
 
-def killed_in_validation(network: nn.Module, examples: tuple[Tensor, Tensor], folder: Path) -> None:
+def killed_in_validation(network: nn.Module, examples: tuple[Tensor, Tensor], folder: Path, average: float) -> None:
     epochs = []
 
     def validate(_: nn.Module) -> loop.Row:
@@ -203,26 +204,28 @@ def killed_in_validation(network: nn.Module, examples: tuple[Tensor, Tensor], fo
         return {}
 
     with pytest.raises(KeyboardInterrupt):
-        train(network, examples, folder=folder, validate=validate)
+        train(network, examples, folder=folder, validate=validate, average=average)
 
 
-def killed_in_the_middle_of_an_epoch(network: nn.Module, examples: tuple[Tensor, Tensor], folder: Path) -> None:
+def killed_in_the_middle_of_an_epoch(
+    network: nn.Module, examples: tuple[Tensor, Tensor], folder: Path, average: float
+) -> None:
     steps = []
 
-    def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(batch: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
         steps.append(1)
         if len(steps) == 20:
             raise KeyboardInterrupt
-        return flickered(images, generator)
+        return flickered(batch, generator)
 
     with pytest.raises(KeyboardInterrupt):
-        train(network, examples, folder=folder, augment=augment)
+        train(network, examples, folder=folder, augment=augment, average=average)
 
 
-def out_of_budget(network: nn.Module, examples: tuple[Tensor, Tensor], folder: Path) -> None:
+def out_of_budget(network: nn.Module, examples: tuple[Tensor, Tensor], folder: Path, average: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "time", slow_clock(10))
-        assert len(train(network, examples, folder=folder, budget_s=25)[0].rows) == 2
+        assert len(train(network, examples, folder=folder, budget_s=25, average=average)[0].rows) == 2
 
 
 def slow_clock(seconds_an_epoch: float) -> SimpleNamespace:
@@ -235,13 +238,14 @@ def slow_clock(seconds_an_epoch: float) -> SimpleNamespace:
     return SimpleNamespace(monotonic=monotonic)
 
 
+@pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("kill", [killed_in_validation, killed_in_the_middle_of_an_epoch, out_of_budget])
-def test_a_killed_run_ends_as_if_nothing_had_happened(tmp_path, digits, kill):
+def test_a_killed_run_ends_as_if_nothing_had_happened(tmp_path, digits, kill, average):
     whole, broken, resumed = random_network(), random_network(), random_network(seed=1)
-    history, optimizer = train(whole, digits)
-    kill(broken, digits, tmp_path)
+    history, optimizer = train(whole, digits, average=average)
+    kill(broken, digits, tmp_path, average)
     assert not torch.equal(broken[1].weight, whole[1].weight)
-    resumed_history, resumed_optimizer = train(resumed, digits, folder=tmp_path)
+    resumed_history, resumed_optimizer = train(resumed, digits, folder=tmp_path, average=average)
     assert_same(resumed.state_dict(), whole.state_dict())
     assert_same(resumed_optimizer, optimizer)
     assert without_times(resumed_history) == without_times(history)
@@ -266,6 +270,30 @@ def test_a_run_goes_on_with_the_very_same_objects_too(tmp_path, digits):
     loop.fit(broken, digits, cross_entropy, validate=no_score, report=lambda _: None, **options)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-2]
     assert_same(broken.state_dict(), whole.state_dict())
+
+
+def test_the_mean_of_the_weights_is_validated_and_remains(digits):
+    plain, averaged = plain_network(), plain_network()
+    steps: list[Tensor] = []
+
+    def noting(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        steps.append(network[1].weight.detach().clone())
+        return cross_entropy(network, images, labels)
+
+    def validate(network: nn.Module) -> loop.Row:
+        return {"norm": float(network[1].weight.norm())}
+
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    options = {"epochs": 2, "batch": 64, "seed": 5, "report": lambda _: None}
+    loop.fit(plain, digits, noting, optimizer=optimizer, validate=no_score, **options)
+    steps.append(plain[1].weight.detach())
+    mean = steps[1]  # after the first step, the mean is that step's weights
+    for weights in steps[2:]:
+        mean = 0.8 * mean + 0.2 * weights
+    optimizer = torch.optim.SGD(averaged.parameters(), lr=0.1)
+    history = loop.fit(averaged, digits, cross_entropy, optimizer=optimizer, validate=validate, average=0.8, **options)
+    torch.testing.assert_close(averaged[1].weight.detach(), mean, atol=1e-6, rtol=0)
+    assert history.rows[-1]["norm"] == pytest.approx(float(mean.norm()), rel=1e-5)
 
 
 def test_a_finished_run_is_only_read(tmp_path, digits):

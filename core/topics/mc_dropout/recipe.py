@@ -122,7 +122,7 @@ def train(
         batch=recipe.batch,
         seed=seed,
         validate=validate,
-        augment=lambda images, generator: shifted(images, generator, reach=recipe.shift),
+        augment=lambda batch, generator: (shifted(batch[0], generator, reach=recipe.shift), *batch[1:]),
         folder=folder,
         budget_s=budget_s,
     )
