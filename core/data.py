@@ -85,6 +85,20 @@ SOURCES = {
                 "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
             },
         ),
+        Source(
+            name="photos20",
+            folder="photos20",
+            title="20 classes of Tiny ImageNet, 64x64 photographs",
+            licence="research and teaching; the photographs remain their authors'",
+            origin="ImageNet (Deng et al. 2009), reduced by Stanford's CS231N",
+            classes=(
+                "black widow", "bullet train", "egyptian cat", "elephant", "espresso",
+                "golden retriever", "goldfish", "jellyfish", "koala", "lighthouse",
+                "lion", "monarch butterfly", "orange", "penguin", "pizza",
+                "school bus", "seashore", "sports car", "teapot", "viaduct",
+            ),
+            files={"photos20.tar.gz": "d4aad68c32efbfecd7efae2def1bf255f126d3071aa98b031fac049bb60a3eda"},
+        ),
     )
 }  # fmt: skip
 
@@ -107,7 +121,7 @@ def load(name: str, split: str) -> Examples:
 
     name    a key of SOURCES
     split   "train" or "test", as the authors cut it
-    returns Examples with (N, 1, 28, 28) images
+    returns Examples; images are (N, 1, 28, 28), and (N, 3, 64, 64) for photos20
     raises  MissingSource if VITRINE_DATA is unset, or the files are neither there nor to be
             had from the network; ValueError for an unknown name or split, or a file whose
             hash is not the source's
@@ -115,20 +129,65 @@ def load(name: str, split: str) -> Examples:
     if name not in SOURCES or split not in SPLITS:
         raise ValueError(f"expected one of {sorted(SOURCES)} and one of {SPLITS}, got {name!r}, {split!r}")
     source = SOURCES[name]
+    if name == "photos20":
+        return _photos(source, split)
     dataset = _torchvision_dataset(source, train=split == "train")
     return Examples(dataset.data[:, None].float() / 255, dataset.targets.long(), source.classes)
+
+
+def _root_for(source: Source, otherwise: str) -> Path:
+    """The folder that VITRINE_DATA names; raises MissingSource, which says where the files belong."""
+    folder = root()
+    if folder is None:
+        raise MissingSource(
+            f"{source.title} is not here: the variable VITRINE_DATA is not set. Set it to a folder; "
+            f"the files belong into its {source.folder}, {otherwise}."
+        )
+    return folder
+
+
+def _original(path: Path, sha256: str) -> bytes:
+    """The content of a file whose hash is the source's; raises ValueError for any other."""
+    packed = path.read_bytes()
+    if hashlib.sha256(packed).hexdigest() != sha256:
+        raise ValueError(f"{path} is not the original: its sha256 differs from {sha256}")
+    return packed
+
+
+def _photos(source: Source, split: str) -> Examples:
+    """Decode a tar of `<split>/<class>/<name>.jpg`, in the order of classes and names."""
+    import io
+    import tarfile
+
+    import numpy as np
+    from PIL import Image
+
+    [(file, sha256)] = source.files.items()
+    folder = _root_for(source, f"which is one file, {file}")
+    path = folder / source.folder / file
+    if not path.is_file():
+        raise MissingSource(
+            f"{source.title} is not in {path.parent} (the variable VITRINE_DATA is {folder}). "
+            f"Copy {file} into that folder."
+        )
+    found = []
+    with tarfile.open(fileobj=io.BytesIO(_original(path, sha256))) as tar:
+        for member in tar:
+            part, _, rest = member.name.partition("/")
+            if member.isfile() and part == split:
+                picture = Image.open(tar.extractfile(member)).convert("RGB")  # type: ignore[arg-type]
+                label = source.classes.index(rest.partition("/")[0].replace("_", " "))
+                found.append((label, rest, np.asarray(picture)))
+    found.sort(key=lambda photo: photo[:2])
+    images = torch.from_numpy(np.stack([pixels for _, _, pixels in found])).permute(0, 3, 1, 2)
+    return Examples(images.float() / 255, torch.tensor([label for label, _, _ in found]), source.classes)
 
 
 def _torchvision_dataset(source: Source, *, train: bool):
     """Let torchvision's class read the files, unpacked into a cache beside nothing of the user's."""
     from core.vision import torchvision
 
-    folder = root()
-    if folder is None:
-        raise MissingSource(
-            f"{source.title} is not here: the variable VITRINE_DATA is not set. Set it to a folder; "
-            f"the files belong into its {source.folder}, and are downloaded once if there is a network."
-        )
+    folder = _root_for(source, "and are downloaded once if there is a network")
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vitrine"
     datasets = torchvision.datasets
     dataset_class = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[source.name]
@@ -137,9 +196,7 @@ def _torchvision_dataset(source: Source, *, train: bool):
     for file, sha256 in source.files.items():
         given, unpacked = folder / source.folder / file, raw / file.removesuffix(".gz")
         if given.is_file() and not unpacked.is_file():
-            packed = given.read_bytes()
-            if hashlib.sha256(packed).hexdigest() != sha256:
-                raise ValueError(f"{given} is not the original: its sha256 differs from {sha256}")
+            packed = _original(given, sha256)
             # Renamed once it is whole: a killed load leaves nothing that the next one would trust,
             # and several processes may load at the same time.
             partial = raw / f"{unpacked.name}.{os.getpid()}"

@@ -2,6 +2,9 @@
 
 import gzip
 import hashlib
+import io
+import re
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
@@ -9,6 +12,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from core import data
 from core.vision import torchvision
@@ -59,7 +63,7 @@ def small_mnist(monkeypatch, tmp_path, cache) -> Path:
 
 @pytest.mark.parametrize(("name", "split"), [("cifar", "train"), ("mnist", "validation"), ("", "")])
 def test_unknown_names_are_refused(name, split):
-    with pytest.raises(ValueError, match=r"\['fashion_mnist', 'mnist'\].*\('train', 'test'\)") as raised:
+    with pytest.raises(ValueError, match=r"\['fashion_mnist', 'mnist', 'photos20'\].*\('train', 'test'\)") as raised:
         data.load(name, split)
     assert f"got {name!r}, {split!r}" in str(raised.value)
 
@@ -93,8 +97,8 @@ def test_an_empty_folder_without_network_says_what_to_do(monkeypatch, tmp_path, 
     assert source.title in sentence
     assert str(tmp_path / source.folder) in sentence
     assert f"VITRINE_DATA is {tmp_path}" in sentence
-    assert "no network" in sentence
-    assert "Copy its four .gz files into that folder." in sentence
+    assert re.search(r"Copy (its four \.gz files|photos20\.tar\.gz) into that folder\.", sentence)
+    assert ("no network" in sentence) == (name != "photos20")
 
 
 def test_the_root_may_start_at_home(monkeypatch):
@@ -160,11 +164,42 @@ def test_files_that_are_not_there_are_downloaded_once(monkeypatch, tmp_path, sma
 
 def test_each_source_names_the_files_that_torchvision_reads():
     classes = {"mnist": torchvision.datasets.MNIST, "fashion_mnist": torchvision.datasets.FashionMNIST}
+    for name, dataset in classes.items():
+        assert list(data.SOURCES[name].files) == [file for file, _ in dataset.resources]
+        assert len(data.SOURCES[name].classes) == 10
     for name, source in data.SOURCES.items():
         assert source.name == name
-        assert list(source.files) == [file for file, _ in classes[name].resources]
         assert all(len(sha256) == 64 for sha256 in source.files.values())
-        assert len(source.classes) == 10
+
+
+def test_photos_come_in_the_order_of_classes_and_names(monkeypatch, tmp_path):
+    names = [
+        "train/teapot/b.jpg",
+        "train/lion/z.jpg",
+        "test/lion/a.jpg",
+        "train/teapot/a.jpg",
+        "train/black_widow/q.jpg",
+    ]
+    path = tmp_path / "photos20" / "photos20.tar.gz"
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as tar:
+        for place, name in enumerate(names):
+            buffer = io.BytesIO()
+            mode = "L" if place == 1 else "RGB"  # some photos of the real set are grey, too
+            Image.new(mode, (64, 64), 50 * place if mode == "L" else (50 * place,) * 3).save(buffer, "JPEG")
+            entry = tarfile.TarInfo(name)
+            entry.size = buffer.tell()
+            buffer.seek(0)
+            tar.addfile(entry, buffer)
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="is not the original"):
+        data.load("photos20", "train")
+    monkeypatch.setitem(data.SOURCES["photos20"].files, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    found = data.load("photos20", "train")
+    assert found.images.shape == (4, 3, 64, 64)
+    assert found.images.dtype == torch.float32
+    assert [found.classes[label] for label in found.labels] == ["black widow", "lion", "teapot", "teapot"]
+    assert (found.images.mean(dim=(1, 2, 3)) * 255).round().tolist() == [200, 50, 150, 0]
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +222,8 @@ COUNTS = {
     ("mnist", "test"): [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
     ("fashion_mnist", "train"): [6000] * 10,
     ("fashion_mnist", "test"): [1000] * 10,
+    ("photos20", "train"): [450] * 20,
+    ("photos20", "test"): [50] * 20,
 }
 
 
@@ -195,7 +232,8 @@ COUNTS = {
 def test_the_real_data_are_what_their_authors_say(real, name, split):
     examples = real(name, split)
     assert examples.labels.bincount().tolist() == COUNTS[name, split]
-    assert examples.images.shape == (sum(COUNTS[name, split]), 1, 28, 28)
+    size = (3, 64, 64) if name == "photos20" else (1, 28, 28)
+    assert examples.images.shape == (sum(COUNTS[name, split]), *size)
     assert (examples.images.dtype, examples.labels.dtype) == (torch.float32, torch.int64)
     assert (examples.images.min().item(), examples.images.max().item()) == (0.0, 1.0)
     # Whole grey levels, so that a picture survives being stored as bytes.
