@@ -1,0 +1,137 @@
+"""Building blocks that two topics share, and networks whose weights a second topic loads.
+
+A network here is a row of named `stages`; `features(x, stage)` runs up to and including one,
+`head(f, stage)` runs the rest, and `head(features(x, s), s) == network(x)` for every stage. So a
+method that looks inside asks for what it needs, and hooks nothing.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class CBAM(nn.Module):
+    """Which channels, and then which places, deserve attention?
+
+    channel[b,c]   = sigmoid( mlp(mean over h,w of f)[b,c] + mlp(max over h,w of f)[b,c] )
+    g              = channel * f
+    place[b,1,h,w] = sigmoid( conv7x7( [mean over c of g; max over c of g] ) )
+    returns          place * g, (B, C, h, w)
+
+    channels   C
+    reduction  the hidden layer of the mlp has C / reduction units
+    source     Woo et al. 2018, arXiv:1807.06521, equations 1 to 3
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 16) -> None:
+        super().__init__()
+        hidden = max(4, channels // reduction)
+        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        channel = self.mlp(features.mean(dim=(2, 3))) + self.mlp(features.amax(dim=(2, 3)))
+        refined = features * channel.sigmoid()[:, :, None, None]
+        place = torch.cat([refined.mean(dim=1, keepdim=True), refined.amax(dim=1, keepdim=True)], dim=1)
+        return refined * self.norm(self.conv(place)).sigmoid()
+
+
+class Residual(nn.Module):
+    """relu( shortcut(x) + attention(norm2(conv2(relu(norm1(conv1(x)))))) ), the basic block.
+
+    source  He et al. 2016, arXiv:1512.03385, figure 2; the shortcut of a block that halves the
+            picture averages before its 1x1 convolution, so that no pixel is skipped (He et al.
+            2019, arXiv:1812.01187, figure 2c)
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int, attention: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.attention = CBAM(outputs) if attention else nn.Identity()
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1 and inputs == outputs
+            else nn.Sequential(
+                nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
+                nn.Conv2d(inputs, outputs, 1, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
+        )
+        # At the start each block passes its input on, which lets deep networks learn sooner.
+        nn.init.zeros_(self.norm2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.shortcut(x) + self.attention(self.norm2(self.conv2(inner))))
+
+
+class ResNet(nn.Module):
+    """A small residual network that ends in global average pooling.
+
+    (B, 3, 64, 64) -> stem (B, 64, 32, 32) -> stage1 (B, 64, 32, 32) -> stage2 (B, 128, 16, 16)
+                   -> stage3 (B, 224, 8, 8) -> mean over places (B, 224) -> logits (B, classes)
+
+    classes    number of logits
+    widths     channels of the three stages; the stem has as many as the first
+    blocks     residual blocks per stage
+    attention  end each block's inner path with CBAM
+    input      (B, 3, H, W) float32 in [0, 1]; normalised inside, by `mean` and `std` per channel
+    returns    (B, classes) float32 logits
+    source     He et al. 2016, arXiv:1512.03385; pooling as in Lin et al. 2014, arXiv:1312.4400
+    """
+
+    stages = ("stem", "stage1", "stage2", "stage3")
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        widths: tuple[int, int, int] = (64, 128, 224),
+        blocks: tuple[int, int, int] = (2, 2, 2),
+        attention: bool = False,
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+        std: tuple[float, float, float] = (0.25, 0.25, 0.25),
+    ) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
+        inputs = widths[0]
+        for place, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            row = []
+            for block in range(count):
+                stride = 2 if place > 0 and block == 0 else 1
+                row.append(Residual(inputs, width, stride=stride, attention=attention))
+                inputs = width
+            self.add_module(f"stage{place + 1}", nn.Sequential(*row))
+        self.classifier = nn.Linear(inputs, classes)
+
+    def features(self, images: Tensor, stage: str = "stage3") -> Tensor:
+        """What the network has found up to and including `stage`: (B, C, h, w)."""
+        found = (images - self.mean) / self.std
+        for name in self.stages[: self._count(stage)]:
+            found = getattr(self, name)(found)
+        return found
+
+    def head(self, features: Tensor, stage: str = "stage3") -> Tensor:
+        """From the output of `stage` to (B, classes) logits."""
+        for name in self.stages[self._count(stage) :]:
+            features = getattr(self, name)(features)
+        return self.classifier(features.mean(dim=(2, 3)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+    def _count(self, stage: str) -> int:
+        """How many stages there are up to and including `stage`."""
+        if stage not in self.stages:
+            raise ValueError(f"expected a stage among {self.stages}, got {stage!r}")
+        return self.stages.index(stage) + 1
