@@ -10,6 +10,47 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class Staged(nn.Module):
+    """A network that runs stage after stage, and then classifies.
+
+    stages      names of its modules, in the order in which they run
+    prepare     what happens to a picture before the first stage: nothing, unless overridden
+    classify    from the last stage's output to logits; each network has its own
+    """
+
+    stages: tuple[str, ...]
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """From pictures in [0, 1] to what the first stage gets."""
+        return images
+
+    def classify(self, features: Tensor) -> Tensor:
+        """From the output of the last stage to (B, classes) logits."""
+        raise NotImplementedError
+
+    def features(self, images: Tensor, stage: str | None = None) -> Tensor:
+        """What the network has found up to and including `stage`, the last by default: (B, C, h, w)."""
+        found = self.prepare(images)
+        for name in self.stages[: self._count(stage)]:
+            found = getattr(self, name)(found)
+        return found
+
+    def head(self, features: Tensor, stage: str | None = None) -> Tensor:
+        """From the output of `stage`, the last by default, to (B, classes) logits."""
+        for name in self.stages[self._count(stage) :]:
+            features = getattr(self, name)(features)
+        return self.classify(features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+    def _count(self, stage: str | None) -> int:
+        """How many stages there are up to and including `stage`."""
+        if stage is not None and stage not in self.stages:
+            raise ValueError(f"expected a stage among {self.stages}, got {stage!r}")
+        return len(self.stages) if stage is None else self.stages.index(stage) + 1
+
+
 class CBAM(nn.Module):
     """Which channels, and then which places, deserve attention?
 
@@ -69,14 +110,14 @@ class Residual(nn.Module):
         return F.relu(self.shortcut(x) + self.attention(self.norm2(self.conv2(inner))))
 
 
-class ResNet(nn.Module):
+class ResNet(Staged):
     """A small residual network that ends in global average pooling.
 
     (B, 3, 64, 64) -> stem (B, 64, 32, 32) -> stage1 (B, 64, 32, 32) -> stage2 (B, 128, 16, 16)
-                   -> stage3 (B, 224, 8, 8) -> mean over places (B, 224) -> logits (B, classes)
+                   -> stage3 (B, 240, 8, 8) -> mean over places (B, 240) -> logits (B, classes)
 
     classes    number of logits
-    widths     channels of the three stages; the stem has as many as the first
+    widths     channels of the three stages, here (64, 128, 240); the stem has as many as the first
     blocks     residual blocks per stage
     attention  end each block's inner path with CBAM
     input      (B, 3, H, W) float32 in [0, 1]; normalised inside, by `mean` and `std` per channel
@@ -90,8 +131,8 @@ class ResNet(nn.Module):
         self,
         *,
         classes: int,
-        widths: tuple[int, int, int] = (64, 128, 224),
-        blocks: tuple[int, int, int] = (2, 2, 2),
+        widths: tuple[int, int, int],
+        blocks: tuple[int, int, int],
         attention: bool = False,
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.25, 0.25, 0.25),
@@ -114,24 +155,8 @@ class ResNet(nn.Module):
             self.add_module(f"stage{place + 1}", nn.Sequential(*row))
         self.classifier = nn.Linear(inputs, classes)
 
-    def features(self, images: Tensor, stage: str = "stage3") -> Tensor:
-        """What the network has found up to and including `stage`: (B, C, h, w)."""
-        found = (images - self.mean) / self.std
-        for name in self.stages[: self._count(stage)]:
-            found = getattr(self, name)(found)
-        return found
+    def prepare(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
 
-    def head(self, features: Tensor, stage: str = "stage3") -> Tensor:
-        """From the output of `stage` to (B, classes) logits."""
-        for name in self.stages[self._count(stage) :]:
-            features = getattr(self, name)(features)
+    def classify(self, features: Tensor) -> Tensor:
         return self.classifier(features.mean(dim=(2, 3)))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
-
-    def _count(self, stage: str) -> int:
-        """How many stages there are up to and including `stage`."""
-        if stage not in self.stages:
-            raise ValueError(f"expected a stage among {self.stages}, got {stage!r}")
-        return self.stages.index(stage) + 1

@@ -8,8 +8,10 @@ heads.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.nets import Staged
 
-class DropoutCNN(nn.Module):
+
+class DropoutCNN(Staged):
     """Three convolutions, then two linear layers with dropout before each.
 
     (B, 1, 28, 28) -> conv1 (B, 32, 14, 14) -> conv2 (B, 64, 7, 7) -> conv3 (B, 64, 7, 7)
@@ -53,28 +55,10 @@ class DropoutCNN(nn.Module):
             nn.MaxPool2d(2) if pool else nn.Identity(),
         )
 
-    def _count(self, stage: str) -> int:
-        """How many stages there are up to and including `stage`."""
-        if stage not in self.stages:
-            raise ValueError(f"expected a stage among {self.stages}, got {stage!r}")
-        return self.stages.index(stage) + 1
-
-    def features(self, images: Tensor, stage: str = "conv3") -> Tensor:
-        """What the network has found up to and including `stage`: (B, C, h, w)."""
-        for name in self.stages[: self._count(stage)]:
-            images = getattr(self, name)(images)
-        return images
-
-    def head(self, features: Tensor, stage: str = "conv3") -> Tensor:
-        """From the output of `stage` to (B, 10) logits; dropout acts only in training mode."""
-        for name in self.stages[self._count(stage) :]:
-            features = getattr(self, name)(features)
+    def classify(self, features: Tensor) -> Tensor:
         thinned = F.dropout(features.flatten(1), self.rate, self.training)
         hidden = F.relu(self.hidden(thinned))
         return self.logits(F.dropout(hidden, self.rate, self.training))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.features(images))
 
     @property
     def mask_widths(self) -> tuple[int, int]:
