@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import draw, serve, store, upload
+from core import draw, markup, serve, store, upload
 from core.card import Param, Refused, Value
 from core.markup import Tile
 from core.moves import Answer, Widgets
@@ -105,19 +105,13 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         f"chosen by {agreeing} of {passes} passes; doubt {share:.0%} of its maximum."
     )
     shown = {"own": own, "shown": draw.picture_url(upright[0].numpy(), ink_dark=True)}
+    sight = markup.sight(
+        draw.picture_url(turned[0, 0].numpy(), ink_dark=True), "the picture in 28 by 28 pixels, turned"
+    )
     figure = votes_figure(votes[:, 0], top, sentence)
     if curve is not None:
         add_curve(figure, curve, float(values["rotate"]))
-    return Answer(draw.to_json(figure), tiles, numbers, rows, [shown, seen_html(turned[0, 0])])
-
-
-def seen_html(picture: Tensor) -> str:
-    """What the network gets, enlarged with its pixels visible."""
-    url = draw.picture_url(picture.numpy(), ink_dark=True)
-    return (
-        f'<div class="seen"><figure><figcaption>The network sees</figcaption><img src="{url}" '
-        'alt="the picture in 28 by 28 pixels, turned, as the network gets it"></figure></div>'
-    )
+    return Answer(draw.to_json(figure), tiles, numbers, rows, [shown, sight])
 
 
 @torch.inference_mode()
@@ -182,7 +176,7 @@ print(method.predictive_mean(votes), method.predictive_entropy(votes), method.mu
 def widgets(first: Answer) -> Widgets:
     """The input column: a canvas, and beside it what the network sees."""
     with gr.Row(elem_classes="row-of-buttons", equal_height=False):
-        canvas = picture_input("Draw a digit", first.extras[0]["shown"])
+        canvas = picture_input("Draw a digit", first.extras[0]["shown"], drawable=True)
         with gr.Column(min_width=120):
             sight = gr.HTML(first.extras[1])
             file = picture_button()

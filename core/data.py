@@ -230,12 +230,12 @@ def photographs() -> dict[str, Tensor]:
     """The colour photographs that come inside scikit-image, by name.
 
     returns name -> (3, H, W) float32 in [0, 1]
-    source  scikit-image's data folder: NASA (astronaut, public domain), Rachel Michetti
-            (coffee, CC0), Stefan van der Walt (chelsea, CC0)
+    source  scikit-image's data folder: NASA (astronaut, public domain), SpaceX (rocket, CC0), Rachel
+            Michetti (coffee, CC0), Stefan van der Walt (chelsea, CC0)
     """
     from skimage import data as bundled
 
-    pictures = {name: getattr(bundled, name)() for name in ("astronaut", "chelsea", "coffee")}
+    pictures = {name: getattr(bundled, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}
     return {name: torch.from_numpy(picture).permute(2, 0, 1).float() / 255 for name, picture in pictures.items()}
 
 

@@ -44,6 +44,14 @@ class Figure:
         """Add dots, or a line through them."""
         self.data.append({"type": "scatter", **trace})
 
+    def add_bar(self, **trace: Any) -> None:
+        """Add bars."""
+        self.data.append({"type": "bar", **trace})
+
+    def add_heatmap(self, **trace: Any) -> None:
+        """Add a matrix as coloured cells."""
+        self.data.append({"type": "heatmap", **trace})
+
     def add_shape(self, **shape: Any) -> None:
         """Add a line or a box at places of the axes."""
         self.layout.setdefault("shapes", []).append(shape)

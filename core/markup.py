@@ -35,10 +35,13 @@ class Tile:
     parts: Sequence[tuple[str, float]] = ()
 
 
-def head(card: Card, run: Run, note: str) -> str:
-    """Family, question and claim; at the right score, weights, model card and paper."""
+def head(card: Card, run: Run, mean: float) -> str:
+    """Family, question and claim; at the right score, weights, model card and paper.
+
+    run   whose weights the page uses
+    mean  of the card's first score
+    """
     first, paper = card.scores[0], card.papers[0]
-    mean = run.config["scores"][first.key]["mean"]
     source = "embedded" if run.source == "embedded" else f"from the Hub, {run.source}"
     return f"""
 <div class="vitrine-head">
@@ -51,7 +54,7 @@ def head(card: Card, run: Run, note: str) -> str:
     weights {escape(source)}, {run.megabytes:.1f} MB<br>
     <a href="/vitrine/models/{escape(run.name)}" target="_blank">model card</a> ·
     <a href="{escape(paper.url)}" target="_blank" rel="noopener">paper</a>
-    {f'<br><span class="warn">{escape(note)}</span>' if note else ""}
+    {f'<br><span class="warn">{escape(run.note)}</span>' if run.note else ""}
   </p>
 </div>"""
 
@@ -69,6 +72,18 @@ def tiles(card: Card, shown: Sequence[Tile]) -> str:
             f"<span class='help' role='tooltip'>{help_text}</span></div>"
         )
     return f"<div class='tiles' role='group' aria-label='The answer in numbers'>{''.join(cells)}</div>"
+
+
+def sight(url: str, description: str) -> str:
+    """What the network gets, enlarged with its pixels visible.
+
+    url          data URL of the picture
+    description  for those who cannot see it
+    """
+    return (
+        f'<div class="seen"><figure><figcaption>The network sees</figcaption><img src="{url}" '
+        f'alt="{escape(description)}, as the network gets it"></figure></div>'
+    )
 
 
 def notes(sentences: Sequence[str], *, error: bool = False) -> str:

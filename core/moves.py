@@ -21,6 +21,7 @@ from core.card import Card, Param, Refused, Value, short
 from core.serve import GATE
 
 DEADLINE_S = 10.0
+NOT_IN_LINK = "Your own picture is not part of the link."
 UNPINNED = "Pin an answer as A, then change anything."
 log = logging.getLogger("vitrine")
 
@@ -34,6 +35,7 @@ class Answer:
     numbers  the same and more by name, for the tour's criteria, downloads and the API
     rows     the table behind the figure, for the CSV
     extras   values for the app's own widgets, in their order
+    remark   a sentence for the visitor, about what cannot be shown
     """
 
     figure: dict[str, Any]
@@ -41,6 +43,7 @@ class Answer:
     numbers: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     extras: Sequence[Any] = ()
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,13 @@ class Widgets:
     own     the component that holds the visitor's own input, its value with a key `own`, or None
     file    the button that uploads a file into `own`, or None
     extras  components that each answer fills
+    longest_side  to which an uploaded picture is reduced, in pixels
     """
 
     own: gr.HTML | None = None
     file: gr.UploadButton | None = None
     extras: Sequence[gr.components.Component] = ()
+    longest_side: int = 280
 
 
 @dataclass
@@ -70,6 +75,10 @@ class Moves:
     pick      the Params that say which number; a click in the figure sets them from its customdata
     measured  measured() -> a figure of the stored experiment for Scores, or None
     snippet   snippet(values, own) -> at most eight lines of Python that give the same answer
+    more      title of a further tab -> its content in HTML
+    sheets    title of a further tab -> what it draws when asked: sheet(values, own) yields HTML, each time
+              with more of it, for what takes longer than a move of a slider may
+    clicked   clicked(pick) -> controls that a click in the figure sets
     """
 
     card: Card
@@ -82,11 +91,15 @@ class Moves:
     pick: Sequence[Param]
     measured: Callable[[], draw.Figure]
     snippet: Callable[[Mapping[str, Value], str], str]
+    more: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    sheets: Mapping[str, Callable[[dict[str, Value], str], Iterator[str]]] = field(default_factory=dict)
+    clicked: Callable[[list[Any]], Mapping[str, object]] | None = None
     deadline_s: float = DEADLINE_S
     # Filled while the page is laid out: the frame's components, the controls, the app's own, the first answer.
     _parts: dict[str, Any] = field(default_factory=dict, init=False)
     _controls: dict[str, Any] = field(default_factory=dict, init=False)
     _widgets: Widgets = field(default_factory=Widgets, init=False)
+    _sheets: dict[str, Any] = field(default_factory=dict, init=False)
     _first: Answer = field(init=False)
 
     # ---- what a visitor's move does
@@ -134,7 +147,7 @@ class Moves:
             parts["figure"]: answer.figure,
             parts["tiles"]: markup.tiles(self.card, answer.tiles),
             parts["address"]: "&".join(f"{name}={text}" for name, text in query.items()),
-            parts["note"]: markup.notes(["Your own picture is not part of the link."]) if own else "",
+            parts["note"]: markup.notes([*([answer.remark] if answer.remark else []), *([NOT_IN_LINK] if own else [])]),
             parts["follow"]: "",  # what was laid out for the former answer is no longer true
             parts["save"]: "",
             **dict(zip(self._widgets.extras, answer.extras, strict=True)),
@@ -204,7 +217,7 @@ class Moves:
     def take_file(self, path: str, *raw: Any) -> Iterator[dict[Any, Any]]:
         """A picture was uploaded: reduced to a small one that lives in the visitor's browser alone."""
         with GATE.enter():  # decoding fifty megapixels takes memory: not for many at once
-            picture, remarks = upload.read_file(path, longest_side=280)
+            picture, remarks = upload.read_file(path, longest_side=self._widgets.longest_side)
         own = draw.jpeg_url(picture)
         values, _ = self.read(raw)
         for answer in self.answers(values, own):
@@ -215,7 +228,7 @@ class Moves:
                 updates
                 | {
                     widget: {"own": own, "shown": shown},
-                    self._parts["note"]: markup.notes([*remarks, "Your own picture is not part of the link."]),
+                    self._parts["note"]: markup.notes([*remarks, NOT_IN_LINK]),
                 }
                 | self.set_sample(None)
             )
@@ -370,8 +383,38 @@ class Moves:
 
     def take_pick(self, event: gr.EventData) -> list[Value]:
         """A dot of the figure was clicked: its customdata says which number."""
-        sent = event._data.get("pick") if isinstance(event._data, dict) else None
-        sent = sent if isinstance(sent, list) else []
+        sent = picked(event)
         return [
             param.clamp(value)[0] for param, value in zip(self.pick, [*sent, *[None] * len(self.pick)], strict=False)
         ]
+
+    def click(self, event: gr.EventData, *raw: Any) -> Iterator[dict[Any, Any]]:
+        """A place of the figure was clicked, which sets controls."""
+        values, own = self.read(raw)
+        changes = self.clicked(picked(event)) if self.clicked else {}
+        changed = {name: self.card.param(name).parse(value) for name, value in changes.items()}
+        for answer in self.answers(values | changed, own):
+            yield self.fill(answer, values | changed, own, raw[-1]) | self.set_controls(changed)
+
+    def draw_sheet(self, title: str, *raw: Any) -> Iterator[str]:
+        """A sheet was asked for: what there is of it so far, until it is whole or the deadline comes."""
+        try:
+            values, own = self.read(raw)
+            end = time.monotonic() + self.deadline_s
+            parts, html = self.sheets[title](values, own), ""
+            while True:
+                with GATE.enter():  # anew for each part, so that a sheet does not keep others waiting
+                    html = next(parts, "")
+                if not html:
+                    return
+                yield html
+                if time.monotonic() > end:
+                    raise Refused(f"Stopped after {self.deadline_s:g} seconds; what was reached so far is shown.")
+        except Exception as error:  # noqa: BLE001  as in `guarded`
+            yield html + markup.notes([self.explain(error)], error=True)
+
+
+def picked(event: gr.EventData) -> list[Any]:
+    """What the browser says was clicked: a dot's customdata, or a place in the figure's own units."""
+    sent = event._data.get("pick") if isinstance(event._data, dict) else None
+    return sent if isinstance(sent, list) else []

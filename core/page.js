@@ -20,7 +20,8 @@ window.vitrine = (() => {
         frame.dataset.bound = "yes";
         frame.on("plotly_click", (event) => {
           const point = event.points.find((candidate) => candidate.customdata !== undefined);
-          if (point) trigger("select", { pick: point.customdata });
+          const [place] = event.points;
+          if (place) trigger("select", { pick: point ? point.customdata : [place.x, place.y] });
         });
         // A figure in a closed tab has no width; draw it again when it gets one.
         new ResizeObserver(() => frame.clientWidth && Plotly.Plots.resize(frame)).observe(frame);
@@ -48,6 +49,7 @@ window.vitrine = (() => {
     const side = board.width;
     let shown = null;
     let last = null;
+    const clear = element.querySelector(".clear"); // there only if this paper can be drawn on
     let drawing = false; // the paper is what the visitor touched last
 
     const blank = () => {
@@ -95,10 +97,10 @@ window.vitrine = (() => {
       pen.stroke();
       last = [x, y];
     };
-    for (const kind of ["pointerdown", "keydown"]) {
+    for (const kind of clear ? ["pointerdown", "keydown"] : []) {
       document.addEventListener(kind, (event) => (drawing = element.contains(event.target)), true);
     }
-    board.addEventListener("pointerdown", (event) => {
+    if (clear) board.addEventListener("pointerdown", (event) => {
       board.setPointerCapture(event.pointerId);
       last = null;
       stroke(event);
@@ -110,7 +112,7 @@ window.vitrine = (() => {
         last = null;
       });
     }
-    element.querySelector(".clear").addEventListener("click", () => {
+    clear?.addEventListener("click", () => {
       blank();
       send();
     });

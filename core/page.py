@@ -36,9 +36,10 @@ class Space(Moves):
         card, parts = self.card, self._parts
         runs = {score.run: store.load(score.run) for score in card.scores}
         run = runs.get(self.run) or store.load(self.run)
-        self._first = load_first(run) or self.last_answer(card.defaults())
+        self._first = load_first(card.slug, run) or self.last_answer(card.defaults())
         with gr.Blocks(title=card.question, analytics_enabled=False, delete_cache=(300, 600)) as demo:
-            gr.HTML(markup.head(card, run, run.note), elem_id="head")
+            scored = runs[card.scores[0].run].score(card.scores[0].key)
+            gr.HTML(markup.head(card, run, scored["mean"]), elem_id="head")
             parts["note"] = gr.HTML("", elem_id="note")
             with gr.Row(elem_id="columns", equal_height=False):
                 with gr.Column(scale=2, min_width=300, elem_classes="column"):
@@ -112,12 +113,21 @@ class Space(Moves):
                     gr.HTML(markup.symbols(card))
                     gr.HTML(markup.papers(card))
                 with gr.Column(min_width=300):
-                    gr.HTML("<h3>Follow one number</h3><p>Click a dot in the figure, or choose here.</p>")
+                    ways = "Click it in the figure, or choose here." if self.pick else "Click it in the figure."
+                    gr.HTML(f"<h3>Follow one number</h3><p>{ways}</p>")
                     with gr.Row():
                         parts["pick"] = [control(param) for param in self.pick]
                     parts["follow"] = gr.HTML("", elem_id="follow")
             for function in self.shown:
                 gr.Code(inspect.getsource(function), language="python", label=function.__name__, interactive=False)
+        for title, content in self.more.items():
+            with gr.Tab(title, id=title.lower()):
+                gr.HTML(content())
+        for title in self.sheets:
+            with gr.Tab(title, id=title.lower()):
+                with gr.Row(elem_classes="row-of-buttons"):
+                    draw_it, stop = gr.Button("Draw", size="sm"), gr.Button("Stop", size="sm")
+                self._sheets[title] = draw_it, stop, gr.HTML("")
         with gr.Tab("Compare", id="compare"):
             parts["differences"] = gr.HTML(markup.notes([UNPINNED]), elem_id="differences")
             with gr.Row(equal_height=False):
@@ -184,21 +194,32 @@ class Space(Moves):
         follow = self.guarded(self.follow_number)
         for picker in parts["pick"]:
             picker.input(follow, [*parts["pick"], *state], **common)
-            picker.release(follow, [*parts["pick"], *state], **common)  # the reset button, as above
-        picked = parts["figure"].select(
-            self.take_pick, None, parts["pick"], show_progress="hidden", api_visibility="private"
-        )
+            if isinstance(picker, gr.Slider):
+                picker.release(follow, [*parts["pick"], *state], **common)  # the reset button, as above
+        if self.clicked:
+            outputs = [*shown, *(self._controls[name] for name in self.clicked([0, 0]))]
+            picked = parts["figure"].select(
+                self.guarded(self.click), [*state, pinned], **{**common, "outputs": outputs}
+            )
+        else:
+            picked = parts["figure"].select(
+                self.take_pick, None, parts["pick"], show_progress="hidden", api_visibility="private"
+            )
         picked.then(follow, [*parts["pick"], *state], **{**common, "trigger_mode": None})
+        for title, (draw_it, stop, sheet) in self._sheets.items():
+            asked = gr.Textbox(title, visible=False)
+            drawing = draw_it.click(self.draw_sheet, [asked, *state], **{**common, "outputs": sheet})
+            stop.click(None, cancels=drawing)
         demo.load(self.guarded(self.open), None, **common)
         gr.api(self.endpoint(), api_name="answer", concurrency_id=card.slug, concurrency_limit=2)
 
 
-def load_first(run: store.Run) -> Answer | None:
+def load_first(slug: str, run: store.Run) -> Answer | None:
     """The precomputed answer that a page opens with, equal to the live one; scripts/pictures.py writes it.
 
     returns None where there is none, or where other weights than those of this run gave it
     """
-    path = store.CHECKPOINTS / run.name.split("/")[0] / "first.json"
+    path = store.CHECKPOINTS / slug / "first.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if kept.get("weights") != run.config["files"]["model.safetensors"]:
         return None

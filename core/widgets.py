@@ -6,6 +6,9 @@ import gradio as gr
 
 from core.card import Param
 
+CLEAR = '<button type="button" class="clear">Clear</button>'
+FEW = 8  # choices that are shown at once; more fold into a menu
+
 
 def figure_view(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
     """A place for a Plotly figure that is updated in place (gr.Plot builds a new one each time, which flickers)."""
@@ -19,19 +22,19 @@ def figure_view(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
     )
 
 
-def picture_input(label: str, shown: str) -> gr.HTML:
-    """A canvas for drawing; what is pasted or dropped goes to `picture_button`.
+def picture_input(label: str, shown: str, *, drawable: bool) -> gr.HTML:
+    """The visitor's picture; what is pasted or dropped on it goes to `picture_button`.
 
-    label  "Draw a digit"
-    shown  data URL of the picture that it opens with
-    value  {"own": data URL of the visitor's own picture or "", "shown": data URL of the sample}
+    label     "Draw a digit"
+    drawable  mouse, finger and pen draw on it, and a button clears it
+    shown     data URL of the picture that it opens with
+    value     {"own": data URL of the visitor's own picture or "", "shown": data URL of the sample}
     """
     return gr.HTML(
         {"own": "", "shown": shown},
         elem_id="canvas",
         html_template=(
-            f'<div class="canvas"><figure><figcaption>{label}'
-            '<button type="button" class="clear">Clear</button></figcaption>'
+            f'<div class="canvas"><figure><figcaption>{label}{CLEAR if drawable else ""}</figcaption>'
             f'<canvas width="280" height="280" role="img" aria-label="{label}"></canvas></figure></div>'
         ),
         head='<script src="/vitrine/page.js"></script>',
@@ -60,7 +63,8 @@ def control(param: Param) -> gr.components.Component:
         default = float(param.default)
         return gr.Slider(param.low, param.high, default, step=param.step, buttons=["reset"], **common)
     if param.kind == "choice":
-        return gr.Radio([(label, key) for key, label in param.choices.items()], value=param.default, **common)
+        kind = gr.Radio if len(param.choices) <= FEW else gr.Dropdown
+        return kind([(label, key) for key, label in param.choices.items()], value=param.default, **common)
     if param.kind == "flag":
         return gr.Checkbox(bool(param.default), **common)
     return gr.Number(int(param.default), minimum=param.low, maximum=param.high, precision=0, **common)

@@ -29,10 +29,10 @@ def main() -> None:
     for topic in [options.topic] if options.topic else card.topics():
         recipe_room = card.load(topic, "recipe")
         for variant, recipe in recipe_room.RECIPES.items():
-            if not recipe.keep_weights:
+            run = store.load(f"{topic}/{variant}")
+            if "model.safetensors" not in run.config["files"] and "uses" not in run.config:
                 print(f"{topic}/{variant}: its weights are not kept; mean and spread come from training")
                 continue
-            run = store.load(f"{topic}/{variant}")
             started = time.monotonic()
             try:
                 scores = recipe_room.evaluate(recipe_room.restore(run), seed=recipe.seeds[0])

@@ -75,7 +75,7 @@ def main() -> None:
                 continue
             print(f"{options.topic}/{variant}, seed {seed}", flush=True)
             network, history = recipe_room.train(recipe, seed=seed, folder=folder, budget_s=options.budget_s)
-            if len(history.rows) < recipe.epochs:
+            if history and len(history.rows) < recipe.epochs:  # a topic that trains nothing has no history
                 sys.exit(f"The budget ended at epoch {len(history.rows)} of {recipe.epochs}; run again to continue.")
             if not first_process():
                 continue

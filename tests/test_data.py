@@ -262,7 +262,7 @@ def test_digits_are_framed_like_mnist():
 
 def test_photographs_are_colour_pictures():
     photographs = data.photographs()
-    assert sorted(photographs) == ["astronaut", "chelsea", "coffee"]
+    assert sorted(photographs) == ["astronaut", "chelsea", "coffee", "rocket"]
     for picture in photographs.values():
         assert picture.dtype == torch.float32
         assert picture.shape[0] == 3

@@ -268,7 +268,7 @@ def test_the_same_state_gives_the_same_answer(card: Card) -> None:
 
 @every_topic
 def test_the_first_answer_is_the_live_one(card: Card) -> None:
-    first = load_first(store.load(space_of(card).run))
+    first = load_first(card.slug, store.load(space_of(card).run))
     assert first, "first.json is absent or of other weights; make pictures writes it"
     live = answer_of(card)
     assert close(dict(first.numbers), dict(live.numbers))
