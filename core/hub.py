@@ -13,6 +13,32 @@ ANSWER_S = 3.0  # for the Hub's word on one file, before its cache has to do
 Result = TypeVar("Result")
 
 
+class Counter:
+    """Stands for the client's progress bar, and tells another how far it is.
+
+    No tqdm, which would keep itself alive in a thread of its own. The client's two ways of
+    downloading (plain HTTP, and Xet where hf_xet is installed) ask for these methods.
+    """
+
+    def __init__(self, *_: Any, initial: int = 0, total: int | None = None, **__: Any) -> None:
+        self.n, self.total = initial, total or 0
+
+    def tell(self, done: int, total: int) -> None:
+        """Called with the bytes so far and all bytes."""
+
+    def update(self, n: float | None = 1) -> None:
+        self.n += int(n or 0)
+        self.tell(self.n, self.total)
+
+    def nothing(self, *_: Any, **__: Any) -> None:
+        """What a bar would do for the eye."""
+
+    update_transfer = set_postfix_str = set_transfer_postfix_str = refresh = close = __exit__ = nothing
+
+    def __enter__(self) -> "Counter":
+        return self
+
+
 def cached(repository: str, file: str, revision: str) -> Path | None:
     """Where a file of the Hub lies in the client's cache, None if it does not; asks nobody."""
     from huggingface_hub import try_to_load_from_cache
@@ -38,19 +64,13 @@ def fetch(
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HTTPError
-    from huggingface_hub.utils import tqdm
 
-    class Counter(tqdm):
-        """Tells `progress` instead of the terminal."""
+    class Bar(Counter):
+        """Of this download."""
 
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **(options | {"disable": True}))
-            self.done, self.all = options.get("initial") or 0, options.get("total") or 0
-
-        def update(self, n: float | None = 1) -> None:
-            self.done += int(n or 0)
+        def tell(self, done: int, total: int) -> None:
             if progress:
-                progress(self.done, self.all)
+                progress(done, total)
 
     patience: Any = {"revision": revision, "etag_timeout": ANSWER_S}
     try:
@@ -59,7 +79,7 @@ def fetch(
             if size is None or size > 1e6 * limit_mb:
                 found = "a size that the Hub does not tell" if size is None else f"{size / 1e6:.0f} MB"
                 raise OSError(f"it has {found}, at most {limit_mb:g} MB are loaded")
-        return Path(hf_hub_download(repository, file, tqdm_class=Counter, **patience))
+        return Path(hf_hub_download(repository, file, tqdm_class=Bar, **patience))
     # A body that breaks off is an HTTPError but no OSError; a name that the client refuses is a
     # ValueError; its session, closed after another thread's failed connection, a RuntimeError.
     except (OSError, HTTPError, ValueError, RuntimeError) as error:
