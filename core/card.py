@@ -294,6 +294,75 @@ class Card:
         ]
 
 
+@dataclass(frozen=True)
+class Published:
+    """A network that its authors published on the Hub, trained on ImageNet; `core.imagenet` loads it on request.
+
+    repository    "timm/…"; config.json and model.safetensors are all that is taken from it
+    commit        40 digits; None: the first download asks what `main` is, and keeps to that
+    architecture  its name in timm
+    megabytes     size of model.safetensors in MB (10^6 bytes)
+    stages        names of its stages from input to output, each a map of features
+    raises        ValueError if the commit is no full hash
+    """
+
+    repository: str
+    commit: str | None
+    architecture: str
+    title: str
+    megabytes: float
+    stages: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.commit is not None and not re.fullmatch("[0-9a-f]{40}", self.commit):
+            raise ValueError(f"{self.repository}: expected a commit of 40 hexadecimal digits, got {self.commit!r}")
+
+
+# What pages offer beside the project's own networks, by the name that stands in an address; at most six.
+PUBLISHED = {
+    "resnet18": Published(
+        repository="timm/resnet18.a1_in1k",
+        commit="491b427b45c94c7fb0e78b5474cc919aff584bbf",
+        architecture="resnet18",
+        title="ResNet-18",
+        megabytes=46.8,
+        stages=("stem", "layer1", "layer2", "layer3", "layer4"),
+    ),
+    "resnet50": Published(
+        repository="timm/resnet50.a1_in1k",
+        commit="767268603ca0cb0bfe326fa87277f19c419566ef",
+        architecture="resnet50",
+        title="ResNet-50",
+        megabytes=102.5,
+        stages=("stem", "layer1", "layer2", "layer3", "layer4"),
+    ),
+    "mobilenetv2": Published(
+        repository="timm/mobilenetv2_100.ra_in1k",
+        commit="f3ff81ba89de0bc46b546568ebeab2edef6b9d49",
+        architecture="mobilenetv2_100",
+        title="MobileNetV2",
+        megabytes=14.2,
+        stages=("stem", *(f"blocks{number}" for number in range(1, 8)), "conv_head"),
+    ),
+    "convnext": Published(
+        repository="timm/convnext_tiny.in12k_ft_in1k",
+        commit="aa096f03029c7f0ec052013f64c819b34f8ad790",
+        architecture="convnext_tiny",
+        title="ConvNeXt-Tiny",
+        megabytes=114.4,
+        stages=("stem", "stage1", "stage2", "stage3", "stage4"),
+    ),
+    "vit": Published(
+        repository="timm/vit_medium_patch16_gap_256.sw_in12k_ft_in1k",
+        commit=None,
+        architecture="vit_medium_patch16_gap_256",
+        title="Vision Transformer (medium)",
+        megabytes=155.5,
+        stages=("patches", "blocks1", "blocks2", "blocks3", "blocks4", "norm"),
+    ),
+}
+
+
 def topics() -> list[str]:
     """The slugs of all topics: the folders of core/topics, in alphabetical order."""
     import core.topics

@@ -5,6 +5,9 @@ A network here is a row of named `stages`; `features(x, stage)` runs up to and i
 method that looks inside asks for what it needs, and hooks nothing.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -160,3 +163,120 @@ class ResNet(Staged):
 
     def classify(self, features: Tensor) -> Tensor:
         return self.classifier(features.mean(dim=(2, 3)))
+
+
+class ImageNet(Staged):
+    """A published network as a row of stages, and global average pooling.
+
+    logits = linear( neck( mean over h,w of features(x) ) )
+
+    stages      name -> module; each answers with a map (B, C, h, w)
+    neck        what sits between pooling and the linear layer; (B, C, 1, 1) to (B, C) or (B, C, 1, 1)
+    linear      the last layer
+    classifier  the linear layer if the neck does nothing, so that CAM in the sense of Zhou et al.
+                2016 exists (arXiv:1512.04150, equation 2); None otherwise
+    mean, std   three numbers each, of the pictures that the network was trained on
+    input       (B, 3, S, S) float32 in [0, 1], as `Loaded.view` makes it; normalised inside
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, nn.Module],
+        neck: nn.Module,
+        linear: nn.Linear,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        super().__init__()
+        self.stages = tuple(stages)
+        for name, module in stages.items():
+            self.add_module(name, module)
+        self.neck, self.linear = neck, linear
+        self.classifier = linear if isinstance(neck, nn.Identity) else None
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.linear(self.neck(features.mean(dim=(2, 3), keepdim=True)).flatten(1))
+
+
+class Patches(nn.Module):
+    """Each patch of a picture as a vector, with its place added: (B, 3, S, S) -> (B, C, h, w)."""
+
+    def __init__(self, transformer: Any) -> None:
+        super().__init__()
+        self.embed, self.place, self.norm = transformer.patch_embed, transformer.pos_embed, transformer.norm_pre
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.norm(self.embed(images) + self.place)
+        return tokens.transpose(1, 2).unflatten(2, self.embed.grid_size)
+
+
+class OnTokens(nn.Module):
+    """Runs modules on the places of a map as on a sentence: (B, C, h, w) -> (B, h w, C) -> (B, C, h, w)."""
+
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(*modules)
+
+    def forward(self, features: Tensor) -> Tensor:
+        tokens = self.inner(features.flatten(2).transpose(1, 2))
+        return tokens.transpose(1, 2).unflatten(2, features.shape[2:])
+
+
+Parts = tuple[dict[str, nn.Module], nn.Module, nn.Linear]
+
+
+def _resnet(network: Any) -> Parts:
+    stem = nn.Sequential(network.conv1, network.bn1, network.act1, network.maxpool)
+    layers = {f"layer{number}": getattr(network, f"layer{number}") for number in (1, 2, 3, 4)}
+    return {"stem": stem, **layers}, nn.Identity(), network.fc
+
+
+def _mobilenet(network: Any) -> Parts:
+    blocks = {f"blocks{number}": block for number, block in enumerate(network.blocks, start=1)}
+    stem, last = nn.Sequential(network.conv_stem, network.bn1), nn.Sequential(network.conv_head, network.bn2)
+    return {"stem": stem, **blocks, "conv_head": last}, nn.Identity(), network.classifier
+
+
+def _convnext(network: Any) -> Parts:
+    stages = {f"stage{number}": stage for number, stage in enumerate(network.stages, start=1)}
+    return {"stem": network.stem, **stages}, network.head.norm, network.head.fc
+
+
+def _transformer(network: Any) -> Parts:
+    tokens = network.cls_token is not None or network.reg_token is not None
+    if tokens or network.global_pool != "avg" or network.dynamic_img_size:
+        raise ValueError(
+            "expected a transformer for one size of picture, without class token and registers, "
+            "that ends in average pooling"
+        )
+    quarter = max(1, len(network.blocks) // 4)
+    groups = [network.blocks[begin : begin + quarter] for begin in range(0, len(network.blocks), quarter)]
+    blocks = {f"blocks{number}": OnTokens(*group) for number, group in enumerate(groups, start=1)}
+    stages = {"patches": Patches(network), **blocks, "norm": OnTokens(network.norm)}
+    after = isinstance(network.fc_norm, nn.Identity)
+    return stages, network.fc_norm if after else nn.Sequential(nn.Flatten(1), network.fc_norm), network.head
+
+
+FAMILIES: dict[str, Callable[[Any], Parts]] = {
+    "ResNet": _resnet,
+    "EfficientNet": _mobilenet,
+    "ConvNeXt": _convnext,
+    "VisionTransformer": _transformer,
+}
+
+
+def staged(network: nn.Module, *, mean: tuple[float, ...], std: tuple[float, ...]) -> ImageNet:
+    """The same network, in stages; they share their parameters. Raises ValueError for an unknown family."""
+    family = type(network).__name__
+    if family not in FAMILIES:
+        raise ValueError(f"expected a network among {', '.join(FAMILIES)}, got {family}")
+    stages, neck, linear = FAMILIES[family](network)
+    return ImageNet(stages, neck, linear, mean=mean, std=std)

@@ -19,9 +19,8 @@ import hashlib
 import json
 import os
 import re
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,13 +31,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from core.hub import discard, fetch, within
+
 SCHEMA = 1
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 HUB_ADDRESS = re.compile(r"hub:([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 HUB_BUDGET_S = 6.0  # a page waits no longer before it goes on with the embedded weights
 HUB_REST_S = 60.0  # after a silence the Hub is left alone this long: a page loads several runs
 
-Result = TypeVar("Result")
 Network = TypeVar("Network", bound=nn.Module)
 _silent_until = 0.0  # time.monotonic() before which the Hub is not asked again
 
@@ -95,10 +95,7 @@ class Run:
     def tensors(self, file: str) -> dict[str, Tensor]:
         """All tensors of one of the run's files, checked against its hash; raises BadRun."""
         path = self.path(file)
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise BadRun(f"{shown(path)} is damaged: {error}") from error
+        return tensors(path, shown(path))
 
     def fill(self, network: Network) -> Network:
         """Put the stored weights into a network and freeze it.
@@ -107,18 +104,8 @@ class Run:
         raises  BadRun, naming file and leaf, if a key, shape or dtype is not what the network has
         """
         path = self.folder / "model.safetensors"
-        stored, wanted = self.tensors(path.name), network.state_dict()
-        for leaf in sorted(stored.keys() ^ wanted.keys()):
-            raise BadRun(f"{shown(path)}: {leaf} is {'missing' if leaf in wanted else 'not part of the network'}")
-        for leaf, tensor in stored.items():
-            if tensor.shape != wanted[leaf].shape:
-                shapes = f"{tuple(tensor.shape)}, the network expects {tuple(wanted[leaf].shape)}"
-                raise BadRun(f"{shown(path)}: {leaf} has shape {shapes}")
-            halved = tensor.dtype == torch.half and wanted[leaf].is_floating_point()
-            if tensor.dtype != wanted[leaf].dtype and not halved:
-                raise BadRun(
-                    f"{shown(path)}: {leaf} has dtype {tensor.dtype}, the network expects {wanted[leaf].dtype}"
-                )
+        stored = self.tensors(path.name)
+        check_leaves(stored, network, shown(path))
         network.load_state_dict(stored)
         return network.eval().requires_grad_(False)
 
@@ -135,26 +122,54 @@ def shown(path: Path) -> str:
 
 def sha256(path: Path) -> str:
     """The hash of a file's content, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises BadRun, naming the file, if there is none."""
+def json_object(path: Path, name: str = "") -> dict[str, Any]:
+    """The object in a JSON file; raises BadRun, naming the file (by `name`, if given), if there is none."""
+    name = name or shown(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadRun(f"{shown(path)} is missing") from None
+        raise BadRun(f"{name} is missing") from None
     except ValueError as error:
-        raise BadRun(f"{shown(path)} is damaged: {error}") from error
+        raise BadRun(f"{name} is damaged: {error}") from error
     if not isinstance(found, dict):
-        raise BadRun(f"{shown(path)} is damaged: expected an object, found {type(found).__name__}")
+        raise BadRun(f"{name} is damaged: expected an object, found {type(found).__name__}")
     return found
+
+
+def tensors(path: Path, name: str) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; raises BadRun, which calls the file `name`, if it is damaged."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise BadRun(f"{name} is damaged: {error}") from error
+
+
+def check_leaves(stored: Mapping[str, Tensor], network: nn.Module, name: str) -> None:
+    """Do these tensors fit the network, leaf by leaf? fp16 stands for any floating-point number.
+
+    name    what to call the file that they come from
+    raises  BadRun, naming file and leaf, if a key, shape or dtype is not what the network has
+    """
+    wanted = network.state_dict()
+    for leaf in sorted(stored.keys() ^ wanted.keys()):
+        raise BadRun(f"{name}: {leaf} is {'missing' if leaf in wanted else 'not part of the network'}")
+    for leaf, tensor in stored.items():
+        if tensor.shape != wanted[leaf].shape:
+            shapes = f"{tuple(tensor.shape)}, the network expects {tuple(wanted[leaf].shape)}"
+            raise BadRun(f"{name}: {leaf} has shape {shapes}")
+        halved = tensor.dtype == torch.half and wanted[leaf].is_floating_point()
+        if tensor.dtype != wanted[leaf].dtype and not halved:
+            raise BadRun(f"{name}: {leaf} has dtype {tensor.dtype}, the network expects {wanted[leaf].dtype}")
 
 
 def read(name: str, folder: Path, *, source: str = "embedded") -> Run:
     """Read and check config.json in a folder; raises BadRun, naming file and leaf."""
     path = folder / "config.json"
-    config = _json_object(path)
+    config = json_object(path)
     if config.get("schema") != SCHEMA:
         raise BadRun(f"{shown(path)}: schema is {config.get('schema')!r}, this version reads {SCHEMA}")
     for leaf in ("run", "network", "classes", "preprocessing", "recipe", "scores", "data", "measured", "files"):
@@ -190,7 +205,7 @@ def load(name: str) -> Run:
     try:
         if time.monotonic() < _silent_until:
             raise OSError("it did not answer a moment ago")
-        return _within(HUB_BUDGET_S, lambda: _download(name, repository, commit))
+        return within(HUB_BUDGET_S, lambda: _download(name, repository, commit))
     except _OtherRun:
         return read(name, CHECKPOINTS / name)
     except (OSError, BadRun) as error:
@@ -208,67 +223,25 @@ class _OtherRun(Exception):
 def _published(name: str) -> tuple[str, str]:
     """Repository and commit of a published run, ("", "") if it is not published."""
     path = CHECKPOINTS / "hub.json"
-    entry = _json_object(path).get(name, {}) if path.is_file() else {}
+    entry = json_object(path).get(name, {}) if path.is_file() else {}
     return entry.get("repository", ""), entry.get("commit", "")
 
 
 def _download(name: str, repository: str, commit: str) -> Run:
-    """Fetch a run into the Hub client's cache; a commit that is there already needs no network."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HTTPError
-
-    fetched: list[Path] = []
-
-    def fetch(file: str) -> Path:
-        try:
-            path = hf_hub_download(repository, file, revision=commit, etag_timeout=HUB_BUDGET_S / 2)
-        # A body that breaks off is an HTTPError but no OSError; a name that the client refuses is a
-        # ValueError; its session, closed after another thread's failed connection, a RuntimeError.
-        except (OSError, HTTPError, ValueError, RuntimeError) as error:
-            raise OSError(f"{file}: {error}") from error
-        fetched.append(Path(path))
-        return fetched[-1]
-
+    """Fetch a run into the Hub client's cache, and check it there."""
+    fetched = [fetch(repository, "config.json", commit)]
     try:
-        path = fetch("config.json")
-        if _json_object(path).get("run", name) != name:
+        if json_object(fetched[0]).get("run", name) != name:
             raise _OtherRun
-        run = read(name, path.parent, source=f"{repository}@{commit}")
+        run = read(name, fetched[0].parent, source=f"{repository}@{commit}")
         for file in run.config["files"]:
-            fetch(file)
+            fetched.append(fetch(repository, file, commit))
             run.path(file)
     except BadRun:
-        # The client never asks again for a file of a commit, so a damaged copy would stay for good.
         for path in fetched:
-            path.resolve().unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            discard(path)
         raise
     return run
-
-
-def _within(budget_s: float, work: Callable[[], Result]) -> Result:
-    """The result of `work`, or TimeoutError after `budget_s`.
-
-    The client's own time-outs start anew with every chunk, so a server that drips would hold
-    a page for minutes. The thread is left to finish: the next start finds the file in the cache.
-    """
-    outcome: list[Result] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:  # noqa: BLE001, handed to the caller's thread below, not swallowed
-            failure.append(error)
-
-    thread = threading.Thread(target=run, name="hub download", daemon=True)
-    thread.start()
-    thread.join(budget_s)
-    if failure:
-        raise failure[0]
-    if not outcome:
-        raise TimeoutError(f"no answer within {budget_s:g} s")
-    return outcome[0]
 
 
 def save(

@@ -11,9 +11,16 @@ import re
 import socket
 import struct
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
+
+import pytest
 
 ADDRESS = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 DRIP_S = 0.02
@@ -133,3 +140,38 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Quiet: `requests` has it."""
+
+
+def impatient(_: float) -> None:
+    """Stands for `time.sleep` in the client, which waits 1 to 8 s before it asks again."""
+
+
+@contextmanager
+def asked_by_the_client(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the Hub's client ask this server, with an empty cache; ends once its downloads have ended.
+
+    The client has read its environment by now (gradio imports it), so its constants are set.
+    """
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http
+
+    for name, value in {
+        "ENDPOINT": hub.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+        "HF_HUB_CACHE": str(cache),
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_DISABLE_IMPLICIT_TOKEN": True,
+        "HF_HUB_DISABLE_TELEMETRY": True,
+        "HF_HUB_OFFLINE": False,
+    }.items():
+        monkeypatch.setattr(constants, name, value)
+    for module in (file_download, _http):
+        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=impatient, time=time.time))
+    yield
+    if not hub.stopped.is_set():
+        hub.stop()
+    # A download that ran over its budget goes on; it must end before the constants point to the real Hub again.
+    for thread in threading.enumerate():
+        if thread.name == "hub download":
+            thread.join(timeout=10)
+            assert not thread.is_alive()

@@ -22,7 +22,9 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "core/vision.py": ({"torch", "torchvision"}, set()),
     "core/(data|nets|loop).py": (ANY, {"core.card", "core.vision"}),
     "core/draw.py": ({"plotly", "PIL", "numpy"}, set()),
-    "core/store.py": ({"torch", "safetensors", "huggingface_hub"}, {"core.card"}),
+    "core/hub.py": ({"huggingface_hub"}, set()),
+    "core/store.py": ({"torch", "safetensors"}, {"core.card", "core.hub"}),
+    "core/imagenet.py": ({"torch", "timm", "PIL"}, {"core.card", "core.hub", "core.nets", "core.store", "core.vision"}),
     "core/markup.py": (set(), {"core.card", "core.draw", "core.store"}),
     "core/serve.py": ({"gradio", "starlette", "fastapi"}, {"core.card", "core.draw", "core.store"}),
     "core/upload.py": ({"PIL", "numpy"}, {"core.card"}),
@@ -63,6 +65,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
             "core.card",
             "core.data",
             "core.draw",
+            "core.imagenet",
             "core.markup",
             "core.moves",
             "core.nets",
@@ -137,7 +140,10 @@ def test_core_never_imports_apps_or_scripts(path: Path) -> None:
 
 @by_file(
     [
-        *(ROOT / "core" / f"{room}.py" for room in ("card", "vision", "data", "loop", "store", "nets")),
+        *(
+            ROOT / "core" / f"{room}.py"
+            for room in ("card", "vision", "data", "loop", "store", "nets", "hub", "imagenet")
+        ),
         *ROOT.glob("core/topics/*/recipe.py"),
         ROOT / "scripts" / "train.py",
     ]
@@ -231,5 +237,5 @@ def test_code_lines_leave_out_blanks_comments_and_docstrings(tmp_path: Path) -> 
 
 
 def test_imports_are_found_inside_functions() -> None:
-    assert "huggingface_hub" in imported(ROOT / "core" / "store.py")
+    assert "huggingface_hub" in imported(ROOT / "core" / "hub.py")
     assert module_file("core.topics") is None

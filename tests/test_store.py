@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from hub import Hub
+from hub import Hub, asked_by_the_client
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -267,42 +266,17 @@ def test_a_file_of_another_kind_is_refused(run: store.Run) -> None:
 # --- the Hub ---
 
 
-def impatient(_: float) -> None:
-    """Stands for `time.sleep` in the client, which waits 1 to 8 s before it asks again."""
-
-
 @pytest.fixture
 def hub(run: store.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub with the run, but other weights than the embedded ones, and a client whose cache is empty.
 
-    The client has read its environment by now (gradio imports it), so its constants are set;
     `test_the_environment_decides` starts a process of its own instead.
     """
-    from huggingface_hub import constants, file_download
-    from huggingface_hub.utils import _http
-
     published = save(tmp_path / "published", seed=1)
-    with Hub() as hub:
+    with Hub() as hub, asked_by_the_client(hub, tmp_path / "cache", monkeypatch):
         hub.put(REPOSITORY, COMMIT, {path.name: path.read_bytes() for path in published.folder.iterdir()})
         monkeypatch.setenv("VITRINE_WEIGHTS", f"hub:{REPOSITORY}@{COMMIT}")
-        for name, value in {
-            "ENDPOINT": hub.url,
-            "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_CACHE": str(tmp_path / "cache"),
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_DISABLE_IMPLICIT_TOKEN": True,
-            "HF_HUB_DISABLE_TELEMETRY": True,
-            "HF_HUB_OFFLINE": False,
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        for module in (file_download, _http):
-            monkeypatch.setattr(module, "time", SimpleNamespace(sleep=impatient, time=time.time))
         yield hub
-    # A download that ran over its budget goes on; it must end before the constants point to the real Hub again.
-    for thread in threading.enumerate():
-        if thread.name == "hub download":
-            thread.join(timeout=10)
-            assert not thread.is_alive()
 
 
 def embedded(run: store.Run) -> bool:
