@@ -1,7 +1,8 @@
 """How fast is a topic's method beside the obvious ways? `python scripts/bench.py [topic]`, all topics by default.
 
-The ways run in turn in one process, so that a busy moment slows all of them. The table is
-printed and written to docs/bench/<topic>.md.
+The ways run in turn in one process, so that a busy moment slows all of them. The tables are
+printed and written to docs/bench/<topic>.md. Libraries that are compared get the settings that
+are fastest for them, found by a short search beforehand.
 """
 
 import argparse
@@ -12,11 +13,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from core import nets
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "bench"
 WARM_UP, REPETITIONS = 5, 40
+SEARCH = 7  # rounds, when a library's fastest settings are looked for
+
+Way = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,10 @@ class Comparison:
     """
 
     title: str
-    ways: dict[str, Callable[[], object]]
+    ways: dict[str, Way]
 
 
-def mc_dropout() -> Comparison:
+def mc_dropout() -> list[Comparison]:
     """One trunk and T thinned heads, against T passes through the whole network."""
     from core import store
     from core.topics.mc_dropout import method
@@ -43,36 +52,179 @@ def mc_dropout() -> Comparison:
     training = copy.deepcopy(network).train()
     image = run.tensors("samples.safetensors")["three"][None, None] / 255
     generator = torch.Generator().manual_seed(0)
+    return [
+        Comparison(
+            title=f"MC dropout: {passes} passes for one picture of 28x28 pixels",
+            ways={
+                "`method.monte_carlo`: one trunk, thinned heads": lambda: method.monte_carlo(
+                    network, image, passes=passes, rate=network.rate, generator=generator
+                ),
+                f"one batch of {passes} copies through the whole network": lambda: training(
+                    image.expand(passes, -1, -1, -1)
+                ).softmax(dim=-1),
+                f"{passes} passes through the whole network, one after the other": lambda: torch.stack(
+                    [training(image).softmax(dim=-1) for _ in range(passes)]
+                ),
+                "one pass with dropout off, for scale": lambda: network(image).softmax(dim=-1),
+            },
+        )
+    ]
+
+
+def mobilenet() -> "nets.Staged":
+    """torchvision's MobileNetV2, stage by stage, with random weights: speed does not depend on them."""
+    from core import nets
+    from core.vision import torchvision
+
+    class MobileNetV2(nets.Staged):
+        def __init__(self) -> None:
+            super().__init__()
+            model = torchvision.models.mobilenet_v2()
+            self.stages = tuple(f"stage{place}" for place in range(len(model.features)))
+            for stage, module in zip(self.stages, model.features, strict=True):
+                self.add_module(stage, module)
+            self.classifier = model.classifier[1]
+
+        def classify(self, features: Tensor) -> Tensor:
+            return self.classifier(features.mean(dim=(2, 3)))
+
+    return MobileNetV2()
+
+
+def cam() -> list[Comparison]:
+    """Grad-CAM and SmoothGrad beside torchcam, grad-cam and Captum, on a large and on a small network."""
+    from core import nets
+
+    torch.manual_seed(0)
+    small = nets.ResNet(classes=20, widths=(48, 112, 240), blocks=(1, 2, 2))
+    subjects = {
+        "MobileNetV2, one photo of 224x224 pixels": (mobilenet().eval(), torch.rand(1, 3, 224, 224)),
+        "ResNet, one photo of 64x64 pixels": (small.eval(), torch.rand(1, 3, 64, 64)),
+    }
+    return [
+        comparison
+        for name, (network, image) in subjects.items()
+        for comparison in (grad_cam_comparison(name, network, image), smooth_grad_comparison(name, network, image))
+    ]
+
+
+def grad_cam_comparison(name: str, network: "nets.Staged", image: Tensor) -> Comparison:
+    import core.vision  # noqa: F401  (before the libraries that import torchvision)
+    from pytorch_grad_cam import GradCAM as GradCam
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    from torchcam.methods import GradCAM as TorchCam
+
+    from core.topics.cam import method
+
+    network = network.requires_grad_(False)
+    target = torch.zeros_like(network(image))
+    target[0, 3] = 1
+
+    def with_torchcam(model: "nets.Staged", asked: Tensor) -> Way:
+        extractor = TorchCam(model, model.stages[-1], input_shape=tuple(image.shape[1:]))
+        return lambda: extractor(class_idx=3, scores=model(asked), normalized=False)
+
+    def with_grad_cam(model: "nets.Staged", asked: Tensor) -> Way:
+        extractor = GradCam(model=model, target_layers=[getattr(model, model.stages[-1])])
+        return lambda: extractor(input_tensor=asked, targets=[ClassifierOutputTarget(3)])
+
+    layouts = {"": torch.contiguous_format, "channels last": torch.channels_last}
+    forwards = {
+        layout: lambda given=image.contiguous(memory_format=layouts[layout]): network(given) for layout in layouts
+    }
     return Comparison(
-        title=f"MC dropout: {passes} passes for one picture of 28x28 pixels",
+        title=f"Grad-CAM of the last stage: {name}",
         ways={
-            "`method.monte_carlo`: one trunk, thinned heads": lambda: method.monte_carlo(
-                network, image, passes=passes, rate=network.rate, generator=generator
-            ),
-            f"one batch of {passes} copies through the whole network": lambda: training(
-                image.expand(passes, -1, -1, -1)
-            ).softmax(dim=-1),
-            f"{passes} passes through the whole network, one after the other": lambda: torch.stack(
-                [training(image).softmax(dim=-1) for _ in range(passes)]
-            ),
-            "one pass with dropout off, for scale": lambda: network(image).softmax(dim=-1),
+            "`method.grad_cam`": lambda: method.grad_cam(network, image, target),
+            **fastest("one pass without a map, for scale", forwards),
+            **fastest("torchcam", settings_for(network, image, with_torchcam)),
+            **fastest("grad-cam", settings_for(network, image, with_grad_cam)),
         },
     )
 
 
-COMPARISONS = {"mc_dropout": mc_dropout}
+def smooth_grad_comparison(name: str, network: "nets.Staged", image: Tensor) -> Comparison:
+    from captum.attr import NoiseTunnel, Saliency
+
+    from core.topics.cam import method
+
+    samples, sigma = 25, 0.15
+    network = network.requires_grad_(False)
+    target = torch.zeros_like(network(image))
+    target[0, 3] = 1
+    generator = torch.Generator().manual_seed(0)
+    deviation = sigma * float(image.max() - image.min())
+
+    def own(count: int) -> Way:
+        return lambda: method.smooth_grad(network, image, target, samples=count, sigma=sigma, generator=generator)
+
+    def with_captum(at_once: int) -> Callable[["nets.Staged", Tensor], Way]:
+        options = {"nt_samples": samples, "nt_samples_batch_size": at_once, "stdevs": deviation, "abs": False}
+
+        def make(model: "nets.Staged", asked: Tensor) -> Way:
+            return lambda: NoiseTunnel(Saliency(model)).attribute(asked, nt_type="smoothgrad", target=3, **options)
+
+        return make
+
+    tried = {
+        f"{at_once} at once, {settings}": way
+        for at_once in (1, 2, 5, 10, 25)
+        for settings, way in settings_for(network, image, with_captum(at_once)).items()
+        if "frozen" in settings
+    }
+    return Comparison(
+        title=f"SmoothGrad: {name}",
+        ways={
+            f"`method.smooth_grad`, {samples} samples": own(samples),
+            "the same, 5 samples": own(5),
+            "the same, 100 samples": own(100),
+            **fastest(f"Captum's NoiseTunnel, {samples} samples", tried),
+        },
+    )
 
 
-def medians_ms(ways: dict[str, Callable[[], object]]) -> dict[str, float]:
+def settings_for(network: "nets.Staged", image: Tensor, make: Callable[["nets.Staged", Tensor], Way]) -> dict[str, Way]:
+    """What a library could be given: weights that need gradients or not, memory in one layout or the other."""
+    ways = {}
+    for layout, memory_format in {"": torch.contiguous_format, "channels last, ": torch.channels_last}.items():
+        for frozen in (True, False):
+            # Each has a copy of its own: some libraries leave hooks on the network.
+            model = copy.deepcopy(network).requires_grad_(not frozen).to(memory_format=memory_format)
+            asked = image.detach().clone(memory_format=memory_format).requires_grad_(frozen)
+            ways[f"{layout}{'frozen' if frozen else 'learning'} weights"] = with_gradients(make(model, asked))
+    return ways
+
+
+def with_gradients(way: Way) -> Way:
+    """The same call where gradients are on, as these libraries need it."""
+
+    def call() -> object:
+        with torch.inference_mode(False), torch.enable_grad():
+            return way()
+
+    return call
+
+
+def fastest(name: str, ways: dict[str, Way]) -> dict[str, Way]:
+    """The quickest of several settings, under a name that says which."""
+    medians = medians_ms(ways, warm_up=1, repetitions=SEARCH)
+    settings = min(medians, key=medians.__getitem__)
+    return {f"{name} ({settings})" if settings else name: ways[settings]}
+
+
+COMPARISONS = {"cam": cam, "mc_dropout": mc_dropout}
+
+
+def medians_ms(ways: dict[str, Way], *, warm_up: int, repetitions: int) -> dict[str, float]:
     """The median time of each way in ms, after a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     with torch.inference_mode():
-        for _ in range(WARM_UP + REPETITIONS):
+        for _ in range(warm_up + repetitions):
             for name, way in ways.items():
                 started = time.perf_counter()
                 way()
                 times[name].append(time.perf_counter() - started)
-    return {name: 1000 * statistics.median(seconds[WARM_UP:]) for name, seconds in times.items()}
+    return {name: 1000 * statistics.median(seconds[warm_up:]) for name, seconds in times.items()}
 
 
 def machine() -> str:
@@ -86,9 +238,9 @@ def machine() -> str:
 
 def table(comparison: Comparison) -> str:
     """Measure, and say it in Markdown."""
-    medians = medians_ms(comparison.ways)
+    medians = medians_ms(comparison.ways, warm_up=WARM_UP, repetitions=REPETITIONS)
     own = next(iter(medians.values()))
-    rows = [f"| {name} | {median:.2f} | {median / own:.1f} |" for name, median in medians.items()]
+    rows = [f"| {name} | {median:.2f} | {median / own:.2f} |" for name, median in medians.items()]
     return "\n".join(
         [
             f"# {comparison.title}",
@@ -109,7 +261,7 @@ def main() -> None:
     options = parser.parse_args()
     DOCS.mkdir(parents=True, exist_ok=True)
     for topic in [options.topic] if options.topic else sorted(COMPARISONS):
-        text = table(COMPARISONS[topic]())
+        text = "\n".join(table(comparison) for comparison in COMPARISONS[topic]())
         (DOCS / f"{topic}.md").write_text(text, encoding="utf-8")
         print(text)
 
