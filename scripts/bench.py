@@ -7,6 +7,7 @@ are fastest for them, found by a short search beforehand.
 
 import argparse
 import copy
+import functools
 import platform
 import statistics
 import time
@@ -109,11 +110,11 @@ def cam() -> list[Comparison]:
 
 
 def grad_cam_comparison(name: str, network: "nets.Staged", image: Tensor) -> Comparison:
-    import core.vision  # noqa: F401  (before the libraries that import torchvision)
     from pytorch_grad_cam import GradCAM as GradCam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     from torchcam.methods import GradCAM as TorchCam
 
+    import core.vision  # noqa: F401  (before the libraries that import torchvision)
     from core.topics.cam import method
 
     network = network.requires_grad_(False)
@@ -130,7 +131,7 @@ def grad_cam_comparison(name: str, network: "nets.Staged", image: Tensor) -> Com
 
     layouts = {"": torch.contiguous_format, "channels last": torch.channels_last}
     forwards = {
-        layout: lambda given=image.contiguous(memory_format=layouts[layout]): network(given) for layout in layouts
+        layout: functools.partial(network, image.contiguous(memory_format=memory)) for layout, memory in layouts.items()
     }
     return Comparison(
         title=f"Grad-CAM of the last stage: {name}",

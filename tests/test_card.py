@@ -366,7 +366,7 @@ def test_a_score_in_words() -> None:
 
 def test_topics_are_the_folders() -> None:
     folders = Path(card.__file__).parent / "topics"
-    assert card.topics() == sorted(path.parent.name for path in folders.glob("*/__init__.py"))
+    assert card.topics() == sorted(path.parent.name for path in folders.glob("*/card.py"))
     assert card.topics()
 
 

@@ -422,8 +422,9 @@ def test_the_snippet_reads_the_visitors_own_picture(card: Card, tmp_path: Path) 
 @every_topic
 def test_how_it_works_follows_a_number_to_its_end(card: Card) -> None:
     space = space_of(card)
-    for place in ("low", "high"):
-        picked = [param.parse(getattr(param, place)) for param in space.pick]
+    for place in (0, -1):
+        ends = [tuple(param.choices) or (param.low, param.high) for param in space.pick]
+        picked = [param.parse(end[place]) for param, end in zip(space.pick, ends, strict=True)]
         updates = space.follow_number(*picked, *state_of(space))
         assert updates[space._parts["follow"]].count("<li>") >= 3
 

@@ -1,0 +1,247 @@
+"""Photos: what is taken away from a picture, what is measured, and how the weights are made."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from core import data, nets
+from core.topics.photos import method, recipe
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def small_network() -> nets.ResNet:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nets.ResNet(classes=4, widths=(4, 6, 8), blocks=(1, 1, 1)).eval()
+
+
+def change(images: Tensor, **options: object) -> Tensor:
+    usual = {"turn": 0, "blur": 0.0, "grey": False, "tiles": 1, "generator": torch.Generator().manual_seed(0)}
+    return method.changed(images, **usual | options)
+
+
+# ---- what the network gets
+
+
+@pytest.mark.parametrize("shape", [(100, 300), (300, 100), (64, 64), (1, 1), (17, 90)])
+def test_framing_takes_the_middle_square(shape):
+    picture = np.zeros((*shape, 3), np.uint8)
+    side = min(shape)
+    top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
+    picture[top : top + side, left : left + side] = (255, 51, 0)
+    framed = method.framed(picture)
+    assert framed.shape == (3, 64, 64)
+    assert framed.dtype == torch.float32
+    torch.testing.assert_close(framed, torch.tensor([1.0, 0.2, 0.0])[:, None, None].expand(3, 64, 64))
+
+
+def test_framing_averages_the_pixels_that_it_drops():
+    checkers = (np.indices((512, 512)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    framed = method.framed(np.stack([checkers] * 3, axis=2))
+    torch.testing.assert_close(framed, torch.full_like(framed, 0.5), atol=0.01, rtol=0)
+
+
+# ---- what is taken away
+
+
+def test_nothing_is_taken_away_by_default(images):
+    assert torch.equal(change(images), images)
+
+
+@pytest.mark.parametrize("tiles", [2, 4, 8])
+def test_shuffling_moves_whole_pieces(images, tiles):
+    """The slow twin: cut with slices, put back in the order that the generator gives."""
+    order = torch.randperm(tiles * tiles, generator=torch.Generator().manual_seed(3)).tolist()
+    side = 16 // tiles
+    expected = torch.empty_like(images)
+    for place, origin in enumerate(order):
+        row, column = (place // tiles) * side, (place % tiles) * side
+        from_row, from_column = (origin // tiles) * side, (origin % tiles) * side
+        expected[:, :, row : row + side, column : column + side] = images[
+            :, :, from_row : from_row + side, from_column : from_column + side
+        ]
+    found = method.shuffled(images, tiles=tiles, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(found, expected)
+    assert torch.equal(found.flatten(2).sort().values, images.flatten(2).sort().values)
+
+
+def test_pieces_that_do_not_fit_are_refused(images):
+    with pytest.raises(ValueError, match="sides that 5 divides, got 16 x 16"):
+        method.shuffled(images, tiles=5, generator=torch.Generator())
+
+
+def test_four_quarter_turns_are_none(images):
+    turned = images
+    for _ in range(4):
+        turned = change(turned, turn=90)
+    assert torch.equal(turned, images)
+    assert torch.equal(change(images, turn=180), images.flip(2, 3))
+    assert torch.equal(change(images, turn=90)[..., 0, 0], images[..., 0, -1]), "counter-clockwise"
+
+
+def test_grey_keeps_the_luminance_and_nothing_else(images):
+    grey = change(images, grey=True)
+    red, green, blue = images.unbind(1)
+    torch.testing.assert_close(grey[:, 0], 0.299 * red + 0.587 * green + 0.114 * blue)
+    assert torch.equal(grey[:, 0], grey[:, 1])
+    assert torch.equal(grey[:, 0], grey[:, 2])
+
+
+def test_blur_keeps_the_mean_and_spreads_a_dot_as_a_gaussian():
+    dot = torch.zeros(1, 3, 33, 33)
+    dot[..., 16, 16] = 1
+    blurred = change(dot, blur=2.0)
+    weights = np.exp(-0.5 * (np.arange(-8, 9) / 2.0) ** 2)
+    weights /= weights.sum()
+    np.testing.assert_allclose(blurred[0, 0, 8:25, 8:25].numpy(), np.outer(weights, weights), atol=1e-6)
+    assert float(blurred.sum()) == pytest.approx(3, rel=1e-5)
+
+
+# ---- numbers
+
+
+def test_evidence_is_the_log_of_the_sum_of_exponentials():
+    logits = torch.tensor([[1.0, 2.0, 3.0], [-4.0, 0.0, 4.0]])
+    expected = [math.log(sum(math.exp(value) for value in row)) for row in logits.tolist()]
+    assert method.evidence(logits).tolist() == pytest.approx(expected)
+
+
+def test_contributions_add_up_to_the_logit(images):
+    network = small_network()
+    with torch.no_grad():
+        logits, features = network(images), network.features(images)
+    for label in range(4):
+        parts = method.contributions(features[1], network.classifier.weight[label])
+        total = float((parts.sum() + network.classifier.bias[label]).detach())
+        assert total == pytest.approx(float(logits[1, label]), abs=1e-5)
+
+
+def test_the_mirror_image_counts_half(images):
+    network = small_network()
+    with torch.no_grad():
+        both = method.flipped_too(network, images)
+        assert torch.allclose(both, method.flipped_too(network, images.flip(3)))
+        torch.testing.assert_close(both.sum(dim=1), torch.ones(3))
+
+
+def test_confusion_counts_every_pair():
+    generator = torch.Generator().manual_seed(0)
+    answers, labels = torch.randint(0, 5, (2, 200), generator=generator)
+    found = method.confusion(answers, labels, 5)
+    for row in range(5):
+        for column in range(5):
+            assert found[row, column] == sum(
+                1 for a, b in zip(answers.tolist(), labels.tolist(), strict=True) if (b, a) == (row, column)
+            )
+
+
+# ---- training
+
+
+def test_reframing_crops_turns_and_mirrors_as_drawn():
+    """On pictures whose pixels hold their own coordinates, the result says where each pixel came from."""
+    count, side = 64, 33
+    line = torch.linspace(-1, 1, side) * (side - 1) / side  # pixel centres, as grid_sample counts them
+    ramp = torch.stack([line.expand(side, side), line[:, None].expand(side, side), torch.zeros(side, side)])
+    found = recipe.reframed(
+        ramp.expand(count, -1, -1, -1), torch.Generator().manual_seed(0), size=33, crop=0.3, turn_degrees=20
+    )
+    mirrors = 0
+    for source in found:
+        right, down = source[:2, side // 2, side // 2].tolist()  # the crop's middle
+        across = (source[:2, side // 2, side // 2 + 2] - source[:2, side // 2, side // 2]) / (line[2] - line[0])
+        along = (source[:2, side // 2 + 2, side // 2] - source[:2, side // 2, side // 2]) / (line[2] - line[0])
+        wide, high = float(across.norm()), float(along.norm())
+        assert 0.5 * math.sqrt(0.3) < wide <= 1.0001
+        assert 0.5 * math.sqrt(0.3) < high <= 1.0001
+        assert wide * high >= 0.3 * 0.74, "a crop keeps its share of the area; a side that exceeds the photo is cut"
+        assert abs(right) <= 1 - wide + 0.01
+        assert abs(down) <= 1 - high + 0.01
+        assert abs(math.degrees(math.atan2(float(across[1]), abs(float(across[0]))))) <= 20.1
+        assert abs(float(across @ along)) < 0.01 * wide * high, "turned, not sheared"
+        mirrors += float(across[0]) < 0
+    assert 16 <= mirrors <= 48
+
+
+def test_mixing_keeps_the_shares(images):
+    """Every pixel and every target is the same blend of a photo and one other."""
+    count = 64
+    flat = torch.arange(count).float()[:, None, None, None].expand(count, 3, 16, 16)
+    targets = torch.eye(count)
+    pictures, mixed = recipe.mixed(flat, targets, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mixed.sum(dim=1), torch.ones(count))
+    # The mean of a flat picture tells how much of which went in: it must be what the target says.
+    torch.testing.assert_close(
+        pictures[:, 0].mean(dim=(1, 2)), mixed @ torch.arange(count).float(), rtol=1e-4, atol=1e-3
+    )
+    blended = [len(picture[0].unique()) == 1 for picture in pictures]
+    assert 16 <= sum(blended) <= 48, "mixup and CutMix, half and half"
+    assert 0.35 < float(mixed.diagonal().mean()) < 0.65
+
+
+def test_recolouring_by_nothing_changes_nothing(images):
+    torch.testing.assert_close(recipe.recoloured(images, torch.Generator(), strength=0.0), images)
+    assert not torch.equal(recipe.recoloured(images, torch.Generator(), strength=0.3), images)
+
+
+def pictured(per_class: int = 60) -> data.Examples:
+    """Photos of 20 classes that can be learnt: each class is a colour, with noise."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(20).repeat_interleave(per_class)
+    colours = torch.rand(20, 3, 1, 1, generator=generator)
+    images = (colours[labels] + 0.1 * torch.randn(len(labels), 3, 16, 16, generator=generator)).clamp(0, 1)
+    return data.Examples(images, labels, recipe.CLASSES)
+
+
+TINY = replace(
+    recipe.Recipe(), widths=(4, 6, 8), blocks=(1, 1, 1), epochs=2, batch=20, average=0.9, crop=0.8, learning_rate=0.02
+)
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_training_lowers_the_loss_and_a_killed_run_ends_the_same(tmp_path, attention):
+    tiny, examples = replace(TINY, attention=attention, mix=0.0), pictured()
+    network, history = recipe.train(tiny, seed=0, examples=examples)
+    assert history.rows[1]["loss"] < history.rows[0]["loss"]
+    recipe.train(tiny, seed=0, examples=examples, folder=tmp_path, budget_s=0.0)
+    again, _ = recipe.train(tiny, seed=0, examples=examples, folder=tmp_path)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+        assert torch.equal(tensor, tensor.half().to(tensor.dtype)), "rounded to what is stored"
+
+
+def test_the_validation_photos_are_fifty_of_each_class_and_train_nothing():
+    examples = pictured()
+    chosen, held_out = recipe.parts(examples)
+    assert examples.labels[held_out].bincount().tolist() == [50] * 20
+    assert sorted([*chosen.tolist(), *held_out.tolist()]) == list(range(len(examples.labels)))
+
+
+def test_the_nearest_photo_is_found():
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.rand(30, 3, 4, 4, generator=generator), torch.arange(30) % 20
+    asked = torch.rand(10, 3, 4, 4, generator=generator)
+    found = recipe.nearest(images, labels, asked).argmax(dim=1).tolist()
+    for picture, answer in zip(asked, found, strict=True):
+        distances = [float((picture - image).square().sum()) for image in images]
+        assert answer == int(labels[distances.index(min(distances))])
+
+
+def test_a_failure_is_wrong_sure_and_not_short_of_evidence():
+    logits = torch.zeros(8, 4)
+    logits[torch.arange(8), torch.arange(8) % 4] = torch.tensor([9.0, 2, 9, 8, 7, 9, 9, 20])
+    labels = torch.arange(8) % 4
+    with pytest.raises(ValueError, match="none of 8 photos"):
+        recipe.find_failure(logits, labels)
+    labels[3] = 0
+    assert recipe.find_failure(logits, labels) == 3
+    labels[7] = 0
+    assert recipe.find_failure(logits, labels) == 7
