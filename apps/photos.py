@@ -66,7 +66,7 @@ def seen(values: Mapping[str, Value], own: str) -> Tensor:
     else:
         picture, _, _ = sample(str(values["photo"]))
     return method.changed(
-        method.framed(picture)[None],
+        nets.framed(picture)[None],
         turn=int(values["turn"]),
         blur=float(values["blur"]),
         grey=bool(values["grey"]),
@@ -184,7 +184,7 @@ def snippet(values: Mapping[str, Value], own: str) -> str:
 from core import data, nets, store
 from core.topics.photos import method
 run = store.load("{RUNS[str(values["network"])]}"); model = run.fill({model})
-image = method.framed({load})[None]
+image = nets.framed({load})[None]
 image = method.changed(image, {change}, generator=torch.Generator().manual_seed({values["seed"]}))
 shares = {shares}[0]
 print({{run.config["classes"][y]: float(shares[y]) for y in shares.topk(5).indices}}, method.evidence(model(image)))'''

@@ -56,6 +56,10 @@ class Figure:
         """Add a line or a box at places of the axes."""
         self.layout.setdefault("shapes", []).append(shape)
 
+    def add_layout_image(self, **image: Any) -> None:
+        """Add a picture at places of the axes."""
+        self.layout.setdefault("images", []).append(image)
+
     def add_annotation(self, **annotation: Any) -> None:
         """Add words."""
         self.layout.setdefault("annotations", []).append(annotation)

@@ -64,11 +64,12 @@ def tiles(card: Card, shown: Sequence[Tile]) -> str:
     cells = []
     for tile in shown:
         help_text = escape(card.tiles[tile.name])
+        long = " long" if len(tile.value) > 8 else ""  # words get smaller type than numbers
         bar = draw.split_bar(tile.parts) if tile.parts else ""
         caption = f"<span class='caption'>{escape(tile.caption)}</span>" if tile.caption else ""
         cells.append(
             f"<div class='tile' tabindex='0' data-name='{escape(tile.name)}'>"
-            f"<span class='value'>{escape(tile.value)}</span>{bar}{caption}"
+            f"<span class='value{long}'>{escape(tile.value)}</span>{bar}{caption}"
             f"<span class='help' role='tooltip'>{help_text}</span></div>"
         )
     return f"<div class='tiles' role='group' aria-label='The answer in numbers'>{''.join(cells)}</div>"

@@ -8,6 +8,7 @@ method that looks inside asks for what it needs, and hooks nothing.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,6 +53,21 @@ class Staged(nn.Module):
         if stage is not None and stage not in self.stages:
             raise ValueError(f"expected a stage among {self.stages}, got {stage!r}")
         return len(self.stages) if stage is None else self.stages.index(stage) + 1
+
+
+def framed(picture: np.ndarray, *, size: int = 64) -> Tensor:
+    """The middle square of a picture, reduced to what the network takes.
+
+    picture (H, W, 3) uint8
+    size    side in pixels; a picture that is smaller is enlarged
+    returns (3, size, size) float32 in [0, 1], each pixel the mean of those that it stands for
+    """
+    side = min(picture.shape[:2])
+    top, left = ((length - side) // 2 for length in picture.shape[:2])
+    square = torch.from_numpy(picture[top : top + side, left : left + side].copy())
+    pixels = square.permute(2, 0, 1)[None].float() / 255
+    resized = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    return resized[0].clamp(0, 1)
 
 
 class CBAM(nn.Module):

@@ -5,17 +5,28 @@
 window.vitrine = (() => {
   const query = new URLSearchParams(location.search);
   const FLAGS = ["hide", "embed", "present"];
+  const NARROW = 480; // pixels; a figure on a phone
 
   // ---- figure: one Plotly drawing that is updated in place, so that nothing flickers while a slider moves
   function figure(element, props, trigger, watch) {
     const frame = element.querySelector(".vitrine-figure");
+    let narrow = false;
+    // Panels that stand side by side may have other places on a phone: `meta.narrow` says which.
+    const fitting = (layout) => {
+      narrow = frame.clientWidth > 0 && frame.clientWidth < NARROW;
+      const merged = narrow ? { ...layout, ...layout.meta.narrow } : { ...layout };
+      for (const key of Object.keys(merged)) {
+        if (/^[xy]axis/.test(key)) merged[key] = { ...layout[key], ...merged[key] };
+      }
+      return merged;
+    };
     const draw = () => {
       const value = props.value;
       frame.classList.toggle("empty", !value);
       if (!value) return;
       frame.setAttribute("aria-label", (value.layout.meta || {}).sentence || "");
-      frame.style.minHeight = value.layout.height + "px";
-      Plotly.react(frame, value.data, value.layout, { displayModeBar: false, responsive: true }).then(() => {
+      frame.style.minHeight = fitting(value.layout).height + "px";
+      Plotly.react(frame, value.data, fitting(value.layout), { displayModeBar: false, responsive: true }).then(() => {
         if (frame.dataset.bound) return;
         frame.dataset.bound = "yes";
         frame.on("plotly_click", (event) => {
@@ -24,7 +35,11 @@ window.vitrine = (() => {
           if (place) trigger("select", { pick: point ? point.customdata : [place.x, place.y] });
         });
         // A figure in a closed tab has no width; draw it again when it gets one.
-        new ResizeObserver(() => frame.clientWidth && Plotly.Plots.resize(frame)).observe(frame);
+        new ResizeObserver(() => {
+          if (!frame.clientWidth) return;
+          if ((props.value?.layout.meta || {}).narrow && narrow !== frame.clientWidth < NARROW) draw();
+          else Plotly.Plots.resize(frame);
+        }).observe(frame);
       });
     };
     watch("value", draw);
@@ -53,6 +68,7 @@ window.vitrine = (() => {
     let drawing = false; // the paper is what the visitor touched last
 
     const blank = () => {
+      if (!clear) return pen.clearRect(0, 0, side, side); // a photo's margins show the page
       pen.fillStyle = "#ffffff";
       pen.fillRect(0, 0, side, side);
     };

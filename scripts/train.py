@@ -80,6 +80,7 @@ def main() -> None:
             if not first_process():
                 continue
             scores = recipe_room.evaluate(network, seed=seed)
+            folder.mkdir(parents=True, exist_ok=True)  # a topic that trains nothing has left no state there
             kept = {"commit": begun_at, "recipe": plain(recipe), "scores": scores}
             (folder / "scores.json").write_text(json.dumps(kept))
             print("  ".join(f"{name} {value:.5g}" for name, value in scores.items()), flush=True)

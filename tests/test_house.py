@@ -49,8 +49,9 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
         {"torch", "numpy"},
         {"core.draw", "core.store", "core.topics.{x}"},
     ),
-    # method.py, and what else of a method has a file of its own
-    r"core/topics/(?P<x>\w+)/\w+.py": ({"torch", "numpy", "scipy"}, set()),
+    r"core/topics/(?P<x>\w+)/method.py": ({"torch", "numpy", "scipy"}, set()),
+    # What else of a method has a file of its own
+    r"core/topics/(?P<x>\w+)/\w+.py": ({"torch", "numpy", "scipy"}, {"core.topics.{x}"}),
     "apps/gallery.py": (
         {"gradio", "fastapi", "starlette", "uvicorn", "segno"},
         {"core.card", "core.draw", "core.markup", "core.page", "core.serve", "core.store"},

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -163,3 +164,24 @@ def test_cbam_place_by_place():
                 total = (total - norm.running_mean.item()) / spread * norm.weight.item() + norm.bias.item()
                 expected[b, :, i, j] = refined[:, i, j] * sigmoid(total)
     torch.testing.assert_close(cbam(features), expected)
+
+
+# ---- what the network gets
+
+
+@pytest.mark.parametrize("shape", [(100, 300), (300, 100), (64, 64), (1, 1), (17, 90)])
+def test_framing_takes_the_middle_square(shape):
+    picture = np.zeros((*shape, 3), np.uint8)
+    side = min(shape)
+    top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
+    picture[top : top + side, left : left + side] = (255, 51, 0)
+    framed = nets.framed(picture)
+    assert framed.shape == (3, 64, 64)
+    assert framed.dtype == torch.float32
+    torch.testing.assert_close(framed, torch.tensor([1.0, 0.2, 0.0])[:, None, None].expand(3, 64, 64))
+
+
+def test_framing_averages_the_pixels_that_it_drops():
+    checkers = (np.indices((512, 512)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    framed = nets.framed(np.stack([checkers] * 3, axis=2))
+    torch.testing.assert_close(framed, torch.full_like(framed, 0.5), atol=0.01, rtol=0)

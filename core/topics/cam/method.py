@@ -299,6 +299,21 @@ def _weighted(weights: Tensor, features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def channel_weights(
+    network: Network, images: Tensor, target: Tensor, *, stage: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """How much would the score gain if a channel were stronger everywhere?
+
+    w[b,c] = mean over i,j of  g[b,c,i,j]
+
+    returns f (B, C, h, w) and w (B, C); arguments and errors as of `grad_cam`
+    source  Selvaraju et al. 2017, arXiv:1610.02391, equation 1
+    """
+    features, slope = _features_and_gradient(network, images, target, stage)
+    return features, slope.mean(dim=(2, 3))
+
+
+@torch.no_grad()
 def grad_cam(network: Network, images: Tensor, target: Tensor, *, stage: str | None = None) -> Tensor:
     """Where did the network look to score this?
 
@@ -312,8 +327,8 @@ def grad_cam(network: Network, images: Tensor, target: Tensor, *, stage: str | N
     raises  ValueError if there is no such stage, or the target does not fit the logits
     source  Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2
     """
-    features, slope = _features_and_gradient(network, images, target, stage)
-    return _weighted(slope.mean(dim=(2, 3)), features).relu()
+    features, weights = channel_weights(network, images, target, stage=stage)
+    return _weighted(weights, features).relu()
 
 
 @torch.no_grad()

@@ -2,26 +2,9 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
-
-
-def framed(picture: np.ndarray, *, size: int = 64) -> Tensor:
-    """The middle square of a picture, reduced to what the network takes.
-
-    picture (H, W, 3) uint8
-    size    side in pixels; a picture that is smaller is enlarged
-    returns (3, size, size) float32 in [0, 1], each pixel the mean of those that it stands for
-    """
-    side = min(picture.shape[:2])
-    top, left = ((length - side) // 2 for length in picture.shape[:2])
-    square = torch.from_numpy(picture[top : top + side, left : left + side].copy())
-    pixels = square.permute(2, 0, 1)[None].float() / 255
-    resized = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-    return resized[0].clamp(0, 1)
 
 
 def shuffled(images: Tensor, *, tiles: int, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,183 @@
+"""The pictures of the page: a map over its photo, the curves beside it, sheets of many maps, the ranking."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core import draw
+from core.draw import Figure
+from core.topics.cam import checks
+
+# Over a photo in grey, so that heat is told from a goldfish: transparent where the map is 0.
+FOR, AGAINST = (213, 94, 0), (0, 114, 178)  # vermilion and blue of Okabe and Ito
+SCALE = [
+    [0, f"rgba{(*AGAINST, 1)}"], [0.5, f"rgba{(*AGAINST, 0)}"], [0.5, f"rgba{(*FOR, 0)}"], [1, f"rgba{(*FOR, 1)}"],
+]  # fmt: skip
+LARGEST = 112  # cells per side that a figure shows; finer maps are averaged
+
+
+def strong(heat: Tensor) -> float:
+    """The magnitude that gets the full colour: all but a hundredth of the values are below it, as in SmoothGrad's paper.
+
+    A single outlier among thousands of pixels would leave all others pale.
+    """
+    return max(float(heat.abs().flatten().quantile(0.99)), 1e-30)
+
+
+def relative(heat: Tensor) -> Tensor:
+    """A map in percent of its strong values, (h, w), within -100 and 100."""
+    return (100 * heat / strong(heat)).clamp(-100, 100)
+
+
+def grey_photo(image: Tensor) -> np.ndarray:
+    """A photo (3, H, W) as it lies below a map: grey, its pixels visible, (H', W', 3) float."""
+    grey = (image * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=0)
+    larger = max(1, 256 // image.shape[1])
+    return grey.repeat_interleave(larger, 0).repeat_interleave(larger, 1).expand(3, -1, -1).permute(1, 2, 0).numpy()
+
+
+def painted(image: Tensor, heat: Tensor, *, strength: float) -> np.ndarray:
+    """A map over its photo as a picture, (H', W', 3) float, as the main figure shows it smoothed."""
+    below = grey_photo(image)
+    share = checks.enlarged(relative(heat)[None], below.shape[:2])[0].numpy()[:, :, None] / 100
+    alpha = strength * np.abs(share)
+    return (1 - alpha) * below + alpha * np.where(share > 0, FOR, AGAINST) / 255
+
+
+def looked(
+    image: Tensor,
+    heat: Tensor,
+    curves: Mapping[str, checks.Curves],
+    *,
+    strength: float,
+    smooth: bool,
+    unit: str,
+    named: str,
+    spot: tuple[float, float, float, float] | None,
+    sentence: str,
+) -> Figure:
+    """The map over the photo, and beside it what happens as its brightest pixels come and go.
+
+    image   (3, H, W); heat (h, w), of any scale
+    curves  "map" and "chance", one picture each
+    unit    of the map's values
+    named   the class whose share the curves show
+    spot    x0, x1, y0, y1 of what is covered, in percent of the sides
+    """
+    height, width = image.shape[1:]
+    if max(heat.shape) > LARGEST:
+        heat = torch.nn.functional.avg_pool2d(heat[None], max(heat.shape) // LARGEST)[0]
+    rows, columns = heat.shape
+    figure = draw.figure(height=290, sentence=sentence)
+    figure.add_heatmap(
+        z=relative(heat).numpy(),
+        x=100 * (np.arange(columns) + 0.5) / columns,
+        y=100 * (np.arange(rows) + 0.5) / rows,
+        colorscale=SCALE,
+        zmin=-100,
+        zmax=100,
+        zsmooth="best" if smooth else False,
+        opacity=strength,
+        showscale=False,
+        hovertemplate=f"%{{z:.0f}} % of {strong(heat):.3g} {unit}<extra></extra>",
+    )
+    figure.add_layout_image(
+        source=draw.picture_url(grey_photo(image)),
+        xref="x", yref="y", x=0, y=0, sizex=100, sizey=100, sizing="stretch", layer="below",
+    )  # fmt: skip
+    if spot:
+        x0, x1, y0, y1 = spot
+        fill = "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * image.mean(dim=(1, 2))).tolist())
+        figure.add_shape(x0=x0, x1=x1, y0=y0, y1=y1, fillcolor=fill, line={"color": "#ffffff", "width": 2})
+    shares = (100 * curves["map"].shares).numpy()
+    for kind, colour, wide in (("map", draw.PETROL, 3), ("chance", draw.MID_TEXT, 1.5)):
+        for change, dash in (("insertion", "solid"), ("deletion", "dash")):
+            label = f"{kind}, {change}"
+            figure.add_scatter(
+                x=shares,
+                y=100 * getattr(curves[kind], change)[0].numpy(),
+                xaxis="x2",
+                yaxis="y2",
+                mode="lines",
+                name=label,
+                line={"color": colour, "dash": dash, "width": wide},
+                hovertemplate=f"{label}: {named} %{{y:.0f}} % with %{{x:.0f}} % of the pixels<extra></extra>",
+            )
+    figure.add_annotation(
+        text="<b>thick: this map</b>, thin: chance<br>solid: pixels enter, dashed: pixels go",
+        xref="x2 domain", yref="y2 domain", x=0, y=1.04, xanchor="left", yanchor="bottom", align="left", showarrow=False,
+    )  # fmt: skip
+    hidden = {"visible": False, "showgrid": False}
+    figure.update_layout(
+        xaxis={**hidden, "range": [0, 100], "domain": [0, 0.5], "constrain": "domain",
+               "scaleanchor": "y", "scaleratio": width / height},
+        yaxis={**hidden, "range": [100, 0], "domain": [0, 1], "constrain": "domain", "constraintoward": "top"},
+        xaxis2={"domain": [0.6, 1], "anchor": "y2", "range": [0, 100], "title": {"text": "pixels, brightest first (%)"},
+                "tickvals": [0, 25, 50, 75, 100]},
+        yaxis2={"domain": [0, 0.82], "anchor": "x2", "range": [0, 105], "title": {"text": f"share of {named} (%)"},
+                "tickvals": [0, 50, 100]},
+        margin={"l": 4},
+    )  # fmt: skip
+    # On a phone the curves stand below the photo.
+    photo = min(0.62, 0.55 * height / width + 0.07)
+    figure.layout["meta"]["narrow"] = {
+        "height": 600,
+        "xaxis": {"domain": [0, 1]},
+        "yaxis": {"domain": [1 - photo, 1]},
+        "xaxis2": {"domain": [0.14, 1]},
+        "yaxis2": {"domain": [0, 0.86 - photo]},
+    }
+    return figure
+
+
+def ranking(
+    labels: Mapping[str, str],
+    pointing: Sequence[Mapping[str, float]],
+    gain: Sequence[Mapping[str, float]],
+    chance: float,
+) -> Figure:
+    """All methods by what they score: pointing at the left, insertion less deletion at the right.
+
+    labels   method -> its name on the page
+    pointing, gain  per method, entries with mean and spread
+    chance   what a map of chance gains
+    """
+    order = sorted(range(len(labels)), key=lambda place: pointing[place]["mean"])
+    names = [list(labels.values())[place] for place in order]
+    best = max(range(len(labels)), key=lambda place: gain[place]["mean"])
+    figure = draw.figure(
+        height=470,
+        sentence=f"{names[-1]} points best, {100 * pointing[order[-1]]['mean']:.0f} % on the right half; by insertion "
+        f"less deletion, {list(labels.values())[best]} is first.",
+    )
+    for axis, entries, middle in (("", pointing, 50.0), ("2", gain, 100 * chance)):
+        means = [100 * entries[place]["mean"] for place in order]
+        figure.add_scatter(
+            x=means,
+            y=names,
+            xaxis=f"x{axis}",
+            mode="markers",
+            marker={"color": draw.PETROL, "size": 10},
+            error_x={
+                "type": "data",
+                "array": [100 * entries[place]["spread"] for place in order],
+                "color": draw.PETROL,
+            },
+            hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+        )
+        figure.add_shape(
+            type="line", xref=f"x{axis}", yref="paper", x0=middle, x1=middle, y0=0, y1=1,
+            line={"color": draw.MID_TEXT, "dash": "dot"},
+        )  # fmt: skip
+        figure.add_annotation(
+            x=middle, xref=f"x{axis}", y=1.0, yref="paper", yanchor="bottom", text="chance", showarrow=False
+        )
+    figure.update_layout(
+        xaxis={"domain": [0, 0.46], "title": {"text": "pointing: mass on the right half (%)"}},
+        xaxis2={"domain": [0.54, 1], "anchor": "y", "title": {"text": "insertion less deletion (points)"}},
+        yaxis={"automargin": True},
+        margin={"t": 28},
+    )
+    return figure
