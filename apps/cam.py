@@ -268,7 +268,7 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
     value = float(heat[row, column])
     steps = [
         f"{METHODS[name]} has {height} x {width} values; the one {values['x']} % from the left and {values['y']} % "
-        f"down is <b>{value:.3g}</b> {maps.UNITS[name]}, {100 * value / float(heat.abs().max().clamp_min(1e-30)):.0f} % of the largest.",
+        f"down is <b>{value:.3g}</b> {maps.UNITS[name]}; the largest magnitude is {float(heat.abs().max()):.3g}.",
     ]
     if name in ("cam", "grad_cam"):
         if name == "cam":
@@ -336,14 +336,21 @@ def all_methods(values: dict[str, Value], own: str) -> Iterator[str]:
 
 def ladder(values: dict[str, Value], own: str) -> Iterator[str]:
     """SmoothGrad with more noise from top to bottom and more copies from left to right."""
-    rows: list[list[str]] = []
+    case = look({**values, "method": "edges"}, own)  # the cheapest map: only the case is needed
+    pictures: list[str] = []
     for sigma in LADDER_SIGMAS:
-        rows.append([])
-        for samples in LADDER_COUNTS:
-            case = look({**values, "method": "smooth_grad", "sigma": sigma, "n": samples}, own)
-            rows[-1].append(picture(case, case.heat, f"n = {samples}, noise {sigma:g}"))
-            shown = "".join(f"<div class='photos wide'>{''.join(row)}</div>" for row in rows)
-            yield f"<p>SmoothGrad for {escape(case.named)}; noise as a share of the brightness range.</p>{shown}"
+        maps_so_far = method.smooth_grad_so_far(
+            case.network, case.image, case.target,
+            samples=max(LADDER_COUNTS), sigma=sigma, generator=case.options.generator,
+        )  # fmt: skip
+        for samples, heat in enumerate(maps_so_far, 1):
+            if samples in LADDER_COUNTS:
+                pictures.append(picture(case, heat, f"n = {samples}, noise {sigma:g}"))
+            if samples in LADDER_COUNTS or samples % 16 == 0:  # also in between, to see whether to stop
+                yield (
+                    f"<p>SmoothGrad for {escape(case.named)}; noise as a share of the brightness range.</p>"
+                    f"<div class='photos four'>{''.join(pictures)}</div>"
+                )
 
 
 def snippet(values: Mapping[str, Value], own: str) -> str:

@@ -143,19 +143,20 @@ def scores(card: Card, runs: Mapping[str, Run]) -> str:
         beside = score_cell(score, run.score(score.baseline)) if score.baseline else ""
         rows.append(
             f"<tr><th scope='row'>{escape(score.label)}</th><td>{score_cell(score, entry)}</td>"
-            f"<td>{score.say(entry['stored']) if run.megabytes else 'not kept'}</td>"
+            f"<td>{score.say(entry['stored']) if run.megabytes or 'uses' in run.config else 'not kept'}</td>"
             f"<td>{beside}</td><td>{entry['runs']}</td></tr>"
         )
     limits = "".join(f"<li>{escape(limit)}</li>" for limit in card.limits)
     licences = "".join(f"<li>{escape(licence)}</li>" for licence in card.data)
-    commits = escape(runs[card.scores[0].run].config["measured"]["commit"])
+    first = runs[card.scores[0].run]
+    measured, kept = first.config["measured"], "; only the first run's weights are kept" if first.megabytes else ""
     return f"""
 <p>{escape(card.verdict)}</p>
-<table class='scores'><caption>Measured on held-out data: mean ± standard deviation over training runs</caption>
+<table class='scores'><caption>Measured on held-out data: mean ± standard deviation over runs</caption>
 <tr><th scope='col'>score</th><th scope='col'>mean</th><th scope='col'>these weights</th>
 <th scope='col'>baseline</th><th scope='col'>runs</th></tr>{"".join(rows)}</table>
-<p>Measured again by <code>{escape(card.command)}</code>; trained at commit {commits}. The spread comes from
-training; only the first run's weights are kept.</p>
+<p>Measured again by <code>{escape(card.command)}</code>; first at commit {escape(measured["commit"])}. The
+spread is over seeds{kept}.</p>
 <h3>Where it is weak</h3><ul>{limits}</ul><h3>Data and licences</h3><ul>{licences}</ul>"""
 
 

@@ -131,10 +131,14 @@ def test_reframing_crops_turns_and_mirrors_as_drawn():
     line = torch.linspace(-1, 1, side) * (side - 1) / side  # pixel centres, as grid_sample counts them
     ramp = torch.stack([line.expand(side, side), line[:, None].expand(side, side), torch.zeros(side, side)])
     found = recipe.reframed(
-        ramp.expand(count, -1, -1, -1), torch.Generator().manual_seed(0), size=33, crop=0.3, turn_degrees=20
+        (0.5 + 0.5 * ramp).expand(count, -1, -1, -1),
+        torch.Generator().manual_seed(0),
+        size=33,
+        crop=0.3,
+        turn_degrees=20,
     )
     mirrors = 0
-    for source in found:
+    for source in 2 * found - 1:
         right, down = source[:2, side // 2, side // 2].tolist()  # the crop's middle
         across = (source[:2, side // 2, side // 2 + 2] - source[:2, side // 2, side // 2]) / (line[2] - line[0])
         along = (source[:2, side // 2 + 2, side // 2] - source[:2, side // 2, side // 2]) / (line[2] - line[0])
@@ -148,6 +152,23 @@ def test_reframing_crops_turns_and_mirrors_as_drawn():
         assert abs(float(across @ along)) < 0.01 * wide * high, "turned, not sheared"
         mirrors += float(across[0]) < 0
     assert 16 <= mirrors <= 48
+
+
+def test_a_cut_leaves_the_pixels_as_they_were():
+    photos = torch.rand(40, 3, 9, 7, generator=torch.Generator().manual_seed(0))
+    found = recipe.cut(photos, torch.Generator().manual_seed(1), size=5)
+    places = set()
+    for photo, part in zip(photos, found, strict=True):
+        every = {
+            (top, left, mirrored): photo[:, top : top + 5, left : left + 5].flip(2 if mirrored else ())
+            for top in range(5)
+            for left in range(3)
+            for mirrored in (False, True)
+        }
+        matches = [place for place, candidate in every.items() if torch.equal(candidate, part)]
+        assert len(matches) == 1
+        places.add(matches[0])
+    assert len(places) > 15, "places and mirror images vary"
 
 
 def test_mixing_keeps_the_shares(images):
@@ -181,7 +202,15 @@ def pictured(per_class: int = 60) -> data.Examples:
 
 
 TINY = replace(
-    recipe.Recipe(), widths=(4, 6, 8), blocks=(1, 1, 1), epochs=2, batch=20, average=0.9, crop=0.8, learning_rate=0.02
+    recipe.Recipe(),
+    widths=(4, 6, 8),
+    blocks=(1, 1, 1),
+    epochs=2,
+    batch=20,
+    average=0.9,
+    crop=0.8,
+    learning_rate=0.02,
+    sizes=(12, 16),
 )
 
 

@@ -19,7 +19,7 @@ LARGEST = 112  # cells per side that a figure shows; finer maps are averaged
 
 
 def strong(heat: Tensor) -> float:
-    """The magnitude that gets the full colour: all but a hundredth of the values are below it, as in SmoothGrad's paper.
+    """The magnitude that gets the full colour, above that of 99 % of the values, as in SmoothGrad's paper.
 
     A single outlier among thousands of pixels would leave all others pale.
     """
@@ -72,16 +72,16 @@ def looked(
     rows, columns = heat.shape
     figure = draw.figure(height=290, sentence=sentence)
     figure.add_heatmap(
-        z=relative(heat).numpy(),
+        z=heat.numpy(),
         x=100 * (np.arange(columns) + 0.5) / columns,
         y=100 * (np.arange(rows) + 0.5) / rows,
         colorscale=SCALE,
-        zmin=-100,
-        zmax=100,
+        zmin=-strong(heat),
+        zmax=strong(heat),
         zsmooth="best" if smooth else False,
         opacity=strength,
         showscale=False,
-        hovertemplate=f"%{{z:.0f}} % of {strong(heat):.3g} {unit}<extra></extra>",
+        hovertemplate=f"%{{z:.3g}} {unit}<extra></extra>",
     )
     figure.add_layout_image(
         source=draw.picture_url(grey_photo(image)),
@@ -107,7 +107,8 @@ def looked(
             )
     figure.add_annotation(
         text="<b>thick: this map</b>, thin: chance<br>solid: pixels enter, dashed: pixels go",
-        xref="x2 domain", yref="y2 domain", x=0, y=1.04, xanchor="left", yanchor="bottom", align="left", showarrow=False,
+        xref="x2 domain", yref="y2 domain", x=0, y=1.04, xanchor="left", yanchor="bottom", align="left",
+        showarrow=False,
     )  # fmt: skip
     hidden = {"visible": False, "showgrid": False}
     figure.update_layout(

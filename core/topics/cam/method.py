@@ -157,10 +157,7 @@ def smooth_grad(
         raise ValueError(
             f"expected samples >= 1, sigma >= 0 and mean, squared or variance, got {samples}, {sigma} and {kind!r}"
         )
-    spread = sigma * (images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True))
-    noisy = (
-        images + spread * torch.randn(images.shape[1:], generator=generator, dtype=images.dtype) for _ in range(samples)
-    )
+    noisy = _noisy(images, samples=samples, sigma=sigma, generator=generator)
     if kind == "variance":
         return _strongest(_variance(_pixel_gradients(network, noisy, target)))
     power = 2 if kind == "squared" else 1
@@ -168,6 +165,29 @@ def smooth_grad(
     for one in _pixel_gradients(network, noisy, target):
         total += one**power
     return _strongest(total / samples)
+
+
+@torch.no_grad()
+def smooth_grad_so_far(
+    network: Network, images: Tensor, target: Tensor, *, samples: int, sigma: float, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """How does SmoothGrad settle, as one noisy copy after the other joins the mean?
+
+    yields  the map (B, H, W) of the first n copies, for n = 1 .. N; the last one is that of `smooth_grad`,
+            as all others are with as many samples and a generator of the same seed
+    """
+    total = torch.zeros_like(images)
+    noisy = _noisy(images, samples=samples, sigma=sigma, generator=generator)
+    for count, one in enumerate(_pixel_gradients(network, noisy, target), 1):
+        total += one
+        yield _strongest(total / count)
+
+
+def _noisy(images: Tensor, *, samples: int, sigma: float, generator: torch.Generator) -> Iterator[Tensor]:
+    """x + sigma * (max x - min x) * e_n, one after the other."""
+    spread = sigma * (images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True))
+    for _ in range(samples):
+        yield images + spread * torch.randn(images.shape[1:], generator=generator, dtype=images.dtype)
 
 
 def _variance(draws: Iterator[Tensor]) -> Tensor:

@@ -31,6 +31,8 @@ class Recipe:
     sizes            sides of a training batch in pixels, one drawn for each; crops enlarge what they show, so
                      that whole photos of 64 pixels show it as large as crops of fewer (Touvron et al. 2019,
                      arXiv:1906.06423)
+    sharp            share of batches whose photos are only cut and mirrored: any resampling blurs, and a network
+                     that has seen nothing else misreads photos as they are
     crop             smallest share of the photo's area that a random crop keeps
     turn_degrees     photos turn by up to this much, each way
     colour           brightness, contrast and saturation change by up to this share
@@ -48,12 +50,13 @@ class Recipe:
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
     sizes: tuple[int, ...] = (48, 56)
+    sharp: float = 0.5
     crop: float = 0.35
     turn_degrees: float = 10.0
     colour: float = 0.3
     mix: float = 0.8
     label_smoothing: float = 0.05
-    average: float = 0.998
+    average: float = 0.995
     seeds: tuple[int, ...] = (0,)
     keep_weights: bool = True
 
@@ -79,7 +82,7 @@ def uniform(count: int, low: float, high: float, generator: torch.Generator) -> 
 
 
 def reframed(images: Tensor, generator: torch.Generator, *, size: int, crop: float, turn_degrees: float) -> Tensor:
-    """Crop, turn and mirror each photo in its own way, in one bilinear sampling.
+    """Crop, turn and mirror each photo in its own way, in one bicubic sampling (a bilinear one would blur).
 
     images  (B, 3, H, W); places outside are mirrored in
     crop    a crop keeps a share of the area uniform in [crop, 1], its sides' ratio within 3:4 and 4:3
@@ -95,7 +98,22 @@ def reframed(images: Tensor, generator: torch.Generator, *, size: int, crop: flo
     top = torch.stack([wide * turn.cos() * mirror, -high * turn.sin(), right], dim=1)
     bottom = torch.stack([wide * turn.sin() * mirror, high * turn.cos(), down], dim=1)
     grid = F.affine_grid(torch.stack([top, bottom], dim=1), [count, 3, size, size], align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    found = F.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+    return found.clamp(0, 1)
+
+
+def cut(images: Tensor, generator: torch.Generator, *, size: int) -> Tensor:
+    """A square of `size` from a random place of each photo, mirrored or not, its pixels as they were.
+
+    images  (B, 3, H, W), both sides at least `size`
+    returns (B, 3, size, size)
+    """
+    count, _, height, width = images.shape
+    top = torch.randint(0, height - size + 1, (count, 1), generator=generator) + torch.arange(size)
+    left = torch.randint(0, width - size + 1, (count, 1), generator=generator) + torch.arange(size)
+    mirror = torch.randint(0, 2, (count, 1), generator=generator).bool()
+    left = torch.where(mirror, left.flip(1), left)
+    return images[torch.arange(count)[:, None, None], :, top[:, :, None], left[:, None, :]].permute(0, 3, 1, 2)
 
 
 def recoloured(images: Tensor, generator: torch.Generator, *, strength: float) -> Tensor:
@@ -136,7 +154,10 @@ def augmented(batch: tuple[Tensor, ...], generator: torch.Generator, *, recipe: 
     images, labels = batch
     targets = F.one_hot(labels, len(CLASSES)).float()
     size = recipe.sizes[int(torch.randint(len(recipe.sizes), (), generator=generator))]
-    images = reframed(images, generator, size=size, crop=recipe.crop, turn_degrees=recipe.turn_degrees)
+    if torch.rand((), generator=generator) < recipe.sharp:
+        images = cut(images, generator, size=size)
+    else:
+        images = reframed(images, generator, size=size, crop=recipe.crop, turn_degrees=recipe.turn_degrees)
     images = recoloured(images, generator, strength=recipe.colour)
     if torch.rand((), generator=generator) < recipe.mix:
         images, targets = mixed(images, targets, generator)
