@@ -3,7 +3,7 @@
 gradio apps/photos.py
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from functools import cache
 from html import escape
 
@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core import data, draw, markup, nets, serve, store, upload
-from core.card import Param, Value
+from core import data, draw, imagenet, markup, nets, serve, store, upload
+from core.card import PUBLISHED, Param, Value
 from core.markup import Tile
 from core.moves import Answer, Widgets
 from core.page import Space
@@ -26,10 +26,11 @@ from core.widgets import picture_button, picture_input
 RUNS = {"resnet": RUN, "cbam": CBAM}
 CLASSES = data.SOURCES["photos20"].classes
 LONGEST_SIDE = 384  # of the picture that travels with every move, in pixels
+BARS = ("first", "second", "third", "fourth", "fifth")
 PICK = (
     Param(
-        "y", "choice", "0", "Class", "Whose logit is followed.",
-        choices={str(place): name for place, name in enumerate(CLASSES)},
+        "y", "choice", "1", "Class", "Whose logit is followed.",
+        choices={str(rank): f"of the {name} bar" for rank, name in enumerate(BARS, 1)},
     ),
 )  # fmt: skip
 
@@ -59,86 +60,132 @@ def sample(name: str) -> tuple[np.ndarray, str, int]:
     return pixels, draw.jpeg_url(small), -1
 
 
-def seen(values: Mapping[str, Value], own: str) -> Tensor:
-    """What the network gets, (1, 3, 64, 64)."""
+def fetch(chosen: Mapping[str, Value]) -> Generator[str, None, None]:
+    """Bring a published network from the Hub, unless its files are on this machine."""
+    published = PUBLISHED[str(chosen["network"])]
+    if not imagenet.here(published):
+        for step in imagenet.loading(published):
+            yield step.say() if step.loaded else f"{published.title}: {step.say()}"
+
+
+def look(values: Mapping[str, Value], own: str) -> tuple[nets.ResNet | nets.ImageNet, Sequence[str], Tensor]:
+    """The network that was chosen, the names of its classes, and what it gets, (1, 3, side, side)."""
     if own:
         picture = np.asarray(upload.read_url(own, longest_side=LONGEST_SIDE)[0])
     else:
         picture, _, _ = sample(str(values["photo"]))
-    return method.changed(
-        nets.framed(picture)[None],
+    name = str(values["network"])
+    if name in PUBLISHED:
+        loaded = imagenet.at_hand(PUBLISHED[name])
+        network, classes, image = loaded.network, loaded.labels, loaded.view(Image.fromarray(picture))
+        scale = enlarged(loaded)
+    else:
+        network, classes, image = networks()[RUNS[name]], CLASSES, nets.framed(picture)[None]
+        scale = 1.0
+    image = method.changed(
+        image,
         turn=int(values["turn"]),
-        blur=float(values["blur"]),
+        blur=scale * float(values["blur"]),
         grey=bool(values["grey"]),
         tiles=int(values["tiles"]),
         generator=torch.Generator().manual_seed(int(values["seed"])),
     )
+    return network, classes, image
+
+
+def enlarged(loaded: imagenet.Loaded) -> float:
+    """How many pixels of its view lie along one of the small photo, which shows the whole shorter side in 64."""
+    return loaded.side / loaded.crop / 64
+
+
+def first_name(label: str) -> str:
+    """ImageNet's classes list their synonyms: "tabby, tabby cat"."""
+    return label.split(",")[0]
+
+
+def shares_of(network: nets.ResNet | nets.ImageNet, image: Tensor, logits: Tensor, *, mirror: bool) -> Tensor:
+    """What the bars show: each class's share, (K,); `logits` are those of the image, (1, K)."""
+    return (method.flipped_too(network, image) if mirror else logits.softmax(dim=1))[0]
 
 
 @torch.inference_mode()
 def answer(values: Mapping[str, Value], own: str) -> Answer:
-    """Shares of the twenty classes for one state of the page."""
-    image = seen(values, own)
+    """Shares of the network's classes for one state of the page."""
+    network, classes, image = look(values, own)
     _, url, label = sample(str(values["photo"]))
-    network = networks()[RUNS[str(values["network"])]]
     logits = network(image)
-    shares = (method.flipped_too(network, image) if values["mirror"] else logits.softmax(dim=1))[0]
+    shares = shares_of(network, image, logits, mirror=bool(values["mirror"]))
     first, second = shares.topk(2).indices.tolist()
+    names = [first_name(name) for name in classes]
     evidence = float(method.evidence(logits))
-    # How many of the validation photos have less evidence; the percentiles belong to the network without CBAM.
-    usual = float(torch.searchsorted(samples()["evidence"], evidence)) / 101
     numbers = {
-        "answer": CLASSES[first],
+        "answer": names[first],
         "confidence": float(shares[first]),
-        "second": CLASSES[second],
+        "second": names[second],
         "second_share": float(shares[second]),
         "evidence": evidence,
-        "usual": usual,
     }
-    if not own:
-        numbers["correct"] = int(first == label)
     tiles = [
-        Tile("answer", CLASSES[first], f"share {shares[first]:.0%}"),
-        Tile("second", CLASSES[second], f"comes second, {shares[second]:.0%}"),
-        Tile("evidence", f"{usual:.0%}", "of the photos it knows have less evidence"),
+        Tile("answer", names[first], f"share {shares[first]:.0%}"),
+        Tile("second", names[second], f"comes second, {shares[second]:.0%}"),
     ]
-    sentence = f"{CLASSES[first]} {shares[first]:.0%}, then {CLASSES[second]} {shares[second]:.0%}."
+    if values["network"] in PUBLISHED:  # nobody has kept the evidence that it finds in photos that it knows
+        numbers["many"] = int((shares > 0.01).sum())
+        tiles.append(Tile("many", str(numbers["many"]), f"of {len(names):,} classes have more than 1 %"))
+    else:
+        # How many of the validation photos have less evidence; the percentiles belong to the network without CBAM.
+        numbers["usual"] = float(torch.searchsorted(samples()["evidence"], evidence)) / 101
+        tiles.append(Tile("evidence", f"{numbers['usual']:.0%}", "of the photos it knows have less evidence"))
+        if not own:
+            numbers["correct"] = int(first == label)
+    sentence = f"{names[first]} {shares[first]:.0%}, then {names[second]} {shares[second]:.0%}."
     rows = [
         {"class": name, "share": float(f"{share:.6g}"), "logit": float(f"{logit:.6g}")}
-        for name, share, logit in zip(CLASSES, shares.tolist(), logits[0].tolist(), strict=True)
+        for name, share, logit in zip(classes, shares.tolist(), logits[0].tolist(), strict=True)
     ]
     shown = {"own": own, "shown": url}
-    sight = markup.sight(draw.picture_url(image[0].permute(1, 2, 0).numpy()), "the photo in 64 by 64 pixels")
-    return Answer(draw.to_json(bars(shares, CLASSES, sentence)), tiles, numbers, rows, [shown, sight])
+    side = image.shape[3]
+    sight = markup.sight(draw.picture_url(image[0].permute(1, 2, 0).numpy()), f"the photo in {side} by {side} pixels")
+    return Answer(draw.to_json(bars(shares, names, sentence)), tiles, numbers, rows, [shown, sight])
 
 
 @torch.inference_mode()
 def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str]:
     """One class's logit, from the maps to its share."""
-    chosen = int(pick[0])
-    image = seen(values, own)
-    network = networks()[RUNS[str(values["network"])]]
-    features = network.features(image)[0]
-    weight, bias = network.classifier.weight[chosen], float(network.classifier.bias[chosen])
-    parts = method.contributions(features, weight)
-    largest = parts.abs().topk(3).indices.tolist()
-    logits = network.classifier(features.mean(dim=(1, 2)))
-    total = float(logits.exp().sum())
+    network, classes, image = look(values, own)
+    features, logits = network.features(image)[0], network(image)
+    shares = shares_of(network, image, logits, mirror=bool(values["mirror"]))
+    chosen, logits = int(shares.topk(len(BARS)).indices[int(pick[0]) - 1]), logits[0]
+    name, logit, total = escape(first_name(classes[chosen])), float(logits[chosen]), float(logits.exp().sum())
     channels, height, width = features.shape
-    return [
-        "The photo: 64 x 64 pixels of three colours, 12,288 numbers.",
-        f"The convolutions turn it into {channels} maps of {height} x {width} places; "
+    side = image.shape[3]
+    steps = [
+        f"The photo: {side} x {side} pixels of three colours, {image.numel():,} numbers.",
+        f"The network turns it into {channels} maps of {height} x {width} places; "
         f"{float((features > 0).float().mean()):.0%} of their numbers are above 0.",
-        "Each map's mean is weighed. The three that count most: "
-        + "; ".join(
-            f"map {c}: {float(weight[c]):+.2f} x {float(features[c].mean()):.2f} = {float(parts[c]):+.2f}"
-            for c in largest
-        )
-        + ".",
-        f"All {channels} together: {float(parts.sum()):+.2f}; with the offset {bias:+.2f} the logit of "
-        f"{CLASSES[chosen]} is {float(logits[chosen]):.2f}.",
-        f"Softmax: e^{float(logits[chosen]):.2f} / {total:.4g} = <b>{float(logits[chosen].exp()) / total:.1%}</b>.",
     ]
+    if network.classifier is None:
+        steps.append(
+            "The means of all maps are then normalised together and weighed, so that no map's part in a logit can be "
+            f"told from the others'; together they make {logit:.2f}, the logit of {name}."
+        )
+    else:
+        weight, bias = network.classifier.weight[chosen], float(network.classifier.bias[chosen])
+        parts = method.contributions(features, weight)
+        steps += [
+            "Each map's mean is weighed. The three that count most: "
+            + "; ".join(
+                f"map {c}: {float(weight[c]):+.2f} x {float(features[c].mean()):.2f} = {float(parts[c]):+.2f}"
+                for c in parts.abs().topk(3).indices.tolist()
+            )
+            + ".",
+            f"All {channels} together: {float(parts.sum()):+.2f}; with the offset {bias:+.2f} the logit of "
+            f"{name} is {logit:.2f}.",
+        ]
+    steps.append(f"Softmax: e^{logit:.2f} / {total:.4g} = <b>{float(logits[chosen].exp()) / total:.1%}</b>.")
+    if values["mirror"]:
+        steps.append(f"The bar shows {float(shares[chosen]):.1%}, the mean of this and the mirror image's share.")
+    return steps
 
 
 def classes() -> str:
@@ -170,24 +217,31 @@ def classes() -> str:
 
 def snippet(values: Mapping[str, Value], own: str) -> str:
     """Eight lines of Python that give the same answer, from the saved picture where it is the visitor's."""
-    name = str(values["photo"])
+    photo, network = str(values["photo"]), str(values["network"])
     if own:
         load = f'numpy.asarray(Image.open("{upload.file_name(own)}").convert("RGB"))'
-    elif name in samples():
-        load = f'run.tensors("samples.safetensors")["{name}"].numpy()'
+    elif photo in samples():
+        load = f'run.tensors("samples.safetensors")["{photo}"].numpy()'
     else:
-        load = f'(data.photographs()["{name}"] * 255).byte().permute(1, 2, 0).numpy()'
-    change = ", ".join(f"{key}={values[key]}" for key in ("turn", "blur", "grey", "tiles"))
-    model = "nets.ResNet(**run.network)"
+        load = f'(data.photographs()["{photo}"] * 255).byte().permute(1, 2, 0).numpy()'
+    blur, rest = values["blur"], ", ".join(f"{key}={values[key]}" for key in ("turn", "grey", "tiles"))
+    if network in PUBLISHED:
+        model = f"""[*_, last] = imagenet.loading(card.PUBLISHED["{network}"]); seen = last.loaded; model = seen.network
+run = store.load("{RUN}"); image = seen.view(Image.fromarray({load}))"""
+        rooms, classes = "card, data, imagenet, store", "seen.labels"
+        blur = f"{blur} * seen.side / seen.crop / 64"
+    else:
+        model = f"""run = store.load("{RUNS[network]}"); model = run.fill(nets.ResNet(**run.network))
+image = nets.framed({load})[None]"""
+        rooms, classes = "data, nets, store", 'run.config["classes"]'
     shares = "method.flipped_too(model, image)" if values["mirror"] else "model(image).softmax(dim=1)"
-    return f'''import numpy, torch; from PIL import Image
-from core import data, nets, store
+    return f"""import numpy, torch; from PIL import Image
+from core import {rooms}
 from core.topics.photos import method
-run = store.load("{RUNS[str(values["network"])]}"); model = run.fill({model})
-image = nets.framed({load})[None]
-image = method.changed(image, {change}, generator=torch.Generator().manual_seed({values["seed"]}))
+{model}
+image = method.changed(image, blur={blur}, {rest}, generator=torch.Generator().manual_seed({values["seed"]}))
 shares = {shares}[0]
-print({{run.config["classes"][y]: float(shares[y]) for y in shares.topk(5).indices}}, method.evidence(model(image)))'''
+print({{{classes}[y]: float(shares[y]) for y in shares.topk(5).indices}}, method.evidence(model(image)))"""
 
 
 def widgets(first: Answer) -> Widgets:
@@ -212,6 +266,7 @@ space = Space(
     measured=lambda: confusion_matrix(samples()["confusion"], CLASSES),
     snippet=snippet,
     more={"Classes": classes},
+    fetch=fetch,
 )
 demo = space.build()
 

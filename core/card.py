@@ -33,6 +33,7 @@ class Param:
     unit      "°", "%" … written after the label
     help      what turning it up does, one sentence
     main      shown at once; otherwise folded under More controls
+    fetched   choices that come from the Hub when a visitor asks for them; the others are at hand
     raises    ValueError if what was given does not fit the kind
     """
 
@@ -47,6 +48,7 @@ class Param:
     choices: Mapping[str, str] = field(default_factory=dict)
     unit: str = ""
     main: bool = True
+    fetched: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -55,6 +57,8 @@ class Param:
             raise ValueError(f"{self.name!r}: expected a plain word that fits an address")
         if (self.kind == "choice") != bool(self.choices):
             raise ValueError(f"{self.name}: choices belong to kind choice, and only there")
+        if not set(self.fetched) <= self.choices.keys() - {self.default}:
+            raise ValueError(f"{self.name}: expected fetched choices among the others than the default")
         if self.kind == "seed":
             object.__setattr__(self, "high", SEED_HIGH)
         if self.kind in ("whole", "seed"):

@@ -79,6 +79,8 @@ def fetch(
             if size is None or size > 1e6 * limit_mb:
                 found = "a size that the Hub does not tell" if size is None else f"{size / 1e6:.0f} MB"
                 raise OSError(f"it has {found}, at most {limit_mb:g} MB are loaded")
+            if progress:
+                progress(0, size)  # the client tells again after its first 10 MB
         return Path(hf_hub_download(repository, file, tqdm_class=Bar, **patience))
     # A body that breaks off is an HTTPError but no OSError; a name that the client refuses is a
     # ValueError; its session, closed after another thread's failed connection, a RuntimeError.

@@ -92,11 +92,45 @@ class Progress:
 
 
 def here(published: Published) -> bool:
-    """Is this network in memory, or are its files on this machine? Then `loading` asks nobody."""
-    if _held is not None and _held.published == published:
-        return True
+    """Is this network in memory, or are its files on this machine? Then `at_hand` gives it."""
+    return _in_memory(published) is not None or _files(published) is not None
+
+
+def at_hand(published: Published) -> Loaded:
+    """The network from memory, or read from its files on this machine in place of the one in memory.
+
+    Nobody is asked and nobody's download waited for: what a visitor's move needs, whose network
+    another visitor's may have displaced.
+    raises  Refused, a sentence that says what to do, if it is not here; BadRun as `loading`
+    """
+    global _held
+    if found := _in_memory(published):
+        return found
+    with _reading:
+        if found := _in_memory(published):
+            return found
+        paths = _files(published)
+        if paths is None:
+            raise Refused(
+                f"{published.title} is not on this machine. Choose it again under Network; "
+                f"it has {published.megabytes:.0f} MB."
+            )
+        loaded = _build(published, *paths)
+        with _lock:
+            _held = loaded
+        return loaded
+
+
+def _in_memory(published: Published) -> Loaded | None:
+    held = _held
+    return held if held is not None and held.published == published else None
+
+
+def _files(published: Published) -> tuple[Path, Path] | None:
+    """config.json and the weights in the client's cache, or None if one of them is not there."""
     revision = published.commit or "main"
-    return all(hub.cached(published.repository, file, revision) for file in ("config.json", WEIGHTS))
+    config, weights = (hub.cached(published.repository, file, revision) for file in ("config.json", WEIGHTS))
+    return (config, weights) if config and weights else None
 
 
 def loading(published: Published, *, budget_s: float = LOAD_BUDGET_S) -> Iterator[Progress]:
@@ -183,6 +217,7 @@ class _Job:
 
 
 _lock = threading.Lock()
+_reading = threading.Lock()  # one network is read from its files at a time: it takes seconds and memory
 _held: Loaded | None = None
 _job: _Job | None = None
 
@@ -191,8 +226,8 @@ def _join(published: Published) -> Loaded | _Job | None:
     """The network if it is in memory; else its job, begun if need be; None while another one is at work."""
     global _job
     with _lock:
-        if _held is not None and _held.published == published:
-            return _held
+        if found := _in_memory(published):
+            return found
         if _job is None:
             _job = _Job(published)
             return _job
@@ -210,12 +245,7 @@ def _load(job: _Job) -> Loaded:
     config_path = hub.fetch(repository, "config.json", commit)
     job.answered = True
     path = hub.fetch(repository, WEIGHTS, commit, limit_mb=LIMIT_MB, progress=job.count)
-    try:
-        return _build(published, commit, config_path, path)
-    except store.BadRun:
-        hub.discard(config_path)
-        hub.discard(path)
-        raise
+    return _build(published, config_path, path)
 
 
 def _first_commit(repository: str) -> str:
@@ -224,8 +254,21 @@ def _first_commit(repository: str) -> str:
     return path.parent.name
 
 
-def _build(published: Published, commit: str, config_path: Path, path: Path) -> Loaded:
-    """The network from its two files; raises BadRun, naming file and leaf, if something does not fit."""
+def _build(published: Published, config_path: Path, path: Path) -> Loaded:
+    """The network from its two files in the cache; raises BadRun, naming file and leaf, if something does not fit.
+
+    What does not fit is taken out of the cache, so that it comes anew when it is asked for again.
+    """
+    try:
+        return _checked(published, config_path.parent.name, config_path, path)
+    except store.BadRun:
+        hub.discard(config_path)
+        hub.discard(path)
+        raise
+
+
+def _checked(published: Published, commit: str, config_path: Path, path: Path) -> Loaded:
+    """The network, once everything about its two files fits."""
     from core.vision import torchvision  # noqa: I001  (timm imports it, so it has to come first)
     import timm
 
@@ -270,7 +313,8 @@ def _labels(config: Mapping[str, Any], classes: int, name: str) -> tuple[str, ..
 
         if classes != 1000:
             raise store.BadRun(f"{name}: label_names is missing, and {classes} classes are not ImageNet's 1000")
-        return tuple(ImageNetInfo().index_to_description(number) for number in range(classes))
+        known = ImageNetInfo()  # reads three files
+        return tuple(known.index_to_description(number) for number in range(classes))
     if not isinstance(names, list) or len(names) != classes:
         raise store.BadRun(f"{name}: label_names is no list of {classes}")
     described = config.get("label_descriptions") or {}

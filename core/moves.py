@@ -7,12 +7,15 @@ remembered (the own picture, the pinned answer, the tour's step) lives in the br
 
 import functools
 import inspect
+import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 
@@ -22,6 +25,7 @@ from core.serve import GATE
 
 DEADLINE_S = 10.0
 NOT_IN_LINK = "Your own picture is not part of the link."
+STOPPED = "Stopped. The former choice and its answer stay."
 UNPINNED = "Pin an answer as A, then change anything."
 log = logging.getLogger("vitrine")
 
@@ -62,6 +66,11 @@ class Widgets:
     longest_side: int = 280
 
 
+def nothing_to_fetch(_: Mapping[str, Value]) -> Generator[str, None, None]:
+    """For pages that ask the Hub for nothing."""
+    yield from ()
+
+
 @dataclass
 class Moves:
     """One page's handlers, and what they need to know of the topic.
@@ -79,6 +88,8 @@ class Moves:
     sheets    title of a further tab -> what it draws when asked: sheet(values, own) yields HTML, each time
               with more of it, for what takes longer than a move of a slider may
     clicked   clicked(pick) -> controls that a click in the figure sets
+    fetch     fetch(chosen) brings the choices that a Param names as `fetched`, by the Param's name: sentences on
+              how far it is, none where they are at hand; closing it cancels. It runs outside the gate
     """
 
     card: Card
@@ -94,6 +105,7 @@ class Moves:
     more: Mapping[str, Callable[[], str]] = field(default_factory=dict)
     sheets: Mapping[str, Callable[[dict[str, Value], str], Iterator[str]]] = field(default_factory=dict)
     clicked: Callable[[list[Any]], Mapping[str, object]] | None = None
+    fetch: Callable[[Mapping[str, Value]], Generator[str, None, None]] = nothing_to_fetch
     deadline_s: float = DEADLINE_S
     # Filled while the page is laid out: the frame's components, the controls, the app's own, the first answer.
     _parts: dict[str, Any] = field(default_factory=dict, init=False)
@@ -139,15 +151,19 @@ class Moves:
                 raise
         return reached[0]
 
-    def fill(self, answer: Answer, values: dict[str, Value], own: str, pinned: Any = None) -> dict[Any, Any]:
-        """The answer as updates of components."""
+    def fill(
+        self, answer: Answer, values: dict[str, Value], own: str, pinned: Any = None, remarks: Sequence[str] = ()
+    ) -> dict[Any, Any]:
+        """The answer as updates of components; `remarks` are said with it."""
         parts = self._parts
         query = self.settings(self.card.address(values), own)
         updates = {
             parts["figure"]: answer.figure,
             parts["tiles"]: markup.tiles(self.card, answer.tiles),
             parts["address"]: "&".join(f"{name}={text}" for name, text in query.items()),
-            parts["note"]: markup.notes([*([answer.remark] if answer.remark else []), *([NOT_IN_LINK] if own else [])]),
+            parts["note"]: markup.notes(
+                [*remarks, *([answer.remark] if answer.remark else []), *([NOT_IN_LINK] if own else [])]
+            ),
             parts["follow"]: "",  # what was laid out for the former answer is no longer true
             parts["save"]: "",
             **dict(zip(self._widgets.extras, answer.extras, strict=True)),
@@ -259,9 +275,11 @@ class Moves:
         remarks += [remark] if remark else []
         if not named:
             values = self.card.parse(self.card.tour[index].set)
+        wanted = self.fetched(values)
+        values |= {name: self.card.param(name).default for name in wanted}  # until they are here
         answer = self.last_answer(values)
         updates = self.fill(answer, values, "") | self.set_controls(values) | self.show_step(index, None)
-        return updates | {self._parts["note"]: markup.notes(remarks)}
+        return updates | {self._parts["note"]: markup.notes(remarks)} | self.want(wanted, remarks)
 
     def reset(self) -> dict[Any, Any]:
         """Back to the opening state; the visitor's own input is gone."""
@@ -271,6 +289,63 @@ class Moves:
             parts["pinned"]: None,
             parts["figure_a"]: None,
             parts["tiles_a"]: "",
+        }
+
+    # ---- what has to come from the Hub first
+
+    def fetched(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """The choices in this state that come from the Hub, by the control's name."""
+        return {param.name: values[param.name] for param in self.card.params if values[param.name] in param.fetched}
+
+    def want(self, chosen: Mapping[str, Value], remarks: Sequence[str] = ()) -> dict[Any, Any]:
+        """Have the browser ask `bring` for these choices; `remarks` are said beside how far it is."""
+        if not chosen:
+            return {}
+        asked = {"chosen": chosen, "remarks": [*remarks], "id": uuid.uuid4().hex}  # no two are equal
+        return {self._parts["wanted"]: json.dumps(asked)}
+
+    def choose(self, shown: str, *raw: Any) -> Iterator[dict[Any, Any]]:
+        """A choice of a control that offers things from the Hub.
+
+        shown  the address of the answer on the page: its choice stays until the new one is here
+        """
+        values, _ = self.read(raw)
+        if wanted := self.fetched(values):
+            former, _ = self.card.read_address(dict(parse_qsl(shown)))
+            yield self.set_controls({name: former[name] for name in wanted}) | self.want(wanted)
+        else:
+            for updates in self.move(*raw):
+                yield updates | {self._parts["stop"]: gr.update(visible=False)}
+
+    def bring(self, wanted: str) -> Iterator[dict[Any, Any]]:
+        """What is wanted comes from the Hub: how far it is, then word for `arrive`. Closing it cancels."""
+        parts, hidden = self._parts, {self._parts["stop"]: gr.update(visible=False)}
+        try:
+            asked = json.loads(wanted)
+            chosen = self.fetched(self.card.parse(asked["chosen"]))
+            said, visible = "", {parts["stop"]: gr.update(visible=True)}
+            with closing(self.fetch(chosen)) as sentences:
+                for said in sentences:
+                    yield {parts["note"]: markup.notes([said, *asked["remarks"]])} | visible
+                    visible = {}  # once: each update of this kind costs memory
+            asked["remarks"] = [*([said] if said else []), *asked["remarks"]]
+            yield {parts["arrived"]: json.dumps(asked)} | hidden
+        except Exception as error:  # noqa: BLE001  as in `guarded`, but told as a stream
+            yield {parts["note"]: markup.notes([self.explain(error)], error=True)} | hidden
+
+    def arrive(self, arrived: str, *raw: Any) -> Iterator[dict[Any, Any]]:
+        """What was wanted is here: the answer to it, with the other controls as they are by now."""
+        values, own = self.read(raw)
+        asked = json.loads(arrived)
+        chosen = self.fetched(self.card.parse(asked["chosen"]))
+        for answer in self.answers(values | chosen, own):
+            yield self.fill(answer, values | chosen, own, raw[-1], asked["remarks"]) | self.set_controls(chosen)
+
+    def stop(self) -> dict[Any, Any]:
+        """The visitor pressed Stop; the browser has ended the event that ran `bring`."""
+        return {
+            self._parts["note"]: markup.notes([STOPPED]),
+            self._parts["stop"]: gr.update(visible=False),
         }
 
     # ---- tour

@@ -27,6 +27,8 @@ from core.moves import UNPINNED, Answer, Moves
 from core.serve import QUEUE_SIZE, SESSIONS
 from core.widgets import control, figure_view
 
+FETCHES = 8  # visitors per Space who may wait for the Hub at the same time
+
 
 class Space(Moves):
     """One page: what `Moves` needs, laid out and wired."""
@@ -41,6 +43,10 @@ class Space(Moves):
             scored = runs[card.scores[0].run].score(card.scores[0].key)
             gr.HTML(markup.head(card, run, scored["mean"]), elem_id="head")
             parts["note"] = gr.HTML("", elem_id="note")
+            if any(param.fetched for param in card.params):
+                parts["stop"] = gr.Button("Stop", visible=False, size="sm", elem_id="stop")
+                parts["wanted"] = gr.Textbox(visible="hidden")
+                parts["arrived"] = gr.Textbox(visible="hidden")
             with gr.Row(elem_id="columns", equal_height=False):
                 with gr.Column(scale=2, min_width=300, elem_classes="column"):
                     with gr.Column(elem_id="input-part"):
@@ -169,7 +175,11 @@ class Space(Moves):
         shown = [*(parts[name] for name in filled), *self._widgets.extras]
         sample = [self._controls[card.sample]] if card.sample else []
         moved = {**common, "outputs": shown}
+        if any(param.fetched for param in card.params):
+            self._wire_fetch(state, shown, common)
         for name, component in self._controls.items():
+            if card.param(name).fetched:
+                continue
             handler = self.choose_sample if name == card.sample else self.move
             component.input(self.guarded(handler), [*state, pinned], **moved)
             if isinstance(component, gr.Slider):  # its reset button changes the value without an input event
@@ -212,6 +222,32 @@ class Space(Moves):
             stop.click(None, cancels=drawing)
         demo.load(self.guarded(self.open), None, **common)
         gr.api(self.endpoint(), api_name="answer", concurrency_id=card.slug, concurrency_limit=2)
+
+    def _wire_fetch(self, state: list[Any], shown: list[Any], common: dict[str, Any]) -> None:
+        """What comes from the Hub: asked for, brought in a lane of its own, stopped, and answered."""
+        parts, fetched = self._parts, [self._controls[p.name] for p in self.card.params if p.fetched]
+        lane = {"concurrency_id": f"{self.card.slug} fetch", "concurrency_limit": FETCHES}
+        bringing = parts["wanted"].change(
+            self.bring,
+            parts["wanted"],
+            **{**common, **lane, "outputs": [parts["note"], parts["stop"], parts["arrived"]]},
+        )
+        for component in fetched:
+            component.input(
+                self.guarded(self.choose),
+                [parts["address"], *state, parts["pinned"]],
+                **{**common, "outputs": [*shown, *fetched, parts["wanted"], parts["stop"]]},
+            )
+            component.input(None, cancels=bringing)  # who chooses anew has changed his mind
+        parts["arrived"].change(
+            self.guarded(self.arrive),
+            [parts["arrived"], *state, parts["pinned"]],
+            **{**common, "outputs": [*shown, *fetched]},
+        )
+        quiet = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+        parts["stop"].click(self.stop, None, [parts["note"], parts["stop"]], cancels=bringing, **quiet)
+        for name in ("reset", "back", "next"):
+            parts[name].click(lambda: gr.update(visible=False), None, parts["stop"], cancels=bringing, **quiet)
 
 
 def load_first(slug: str, run: store.Run) -> Answer | None:

@@ -2,7 +2,6 @@
 
 import csv
 import gc
-import json
 import threading
 import time
 import weakref
@@ -17,7 +16,8 @@ import pytest
 import torch
 from hub import Hub, asked_by_the_client
 from PIL import Image
-from safetensors.torch import load_file, save
+from published import COMMIT, CONFIG, MOBILENET, files, mobilenet, module
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from core import data, imagenet, store
@@ -28,7 +28,6 @@ from core.vision import torchvision
 
 import timm  # isort: skip  (needs torchvision, which has its own door)
 
-COMMIT = "0123456789" * 4
 LATER = "abcdefabcd" * 4
 SLACK_S = 1.5  # what a busy machine may add to a budget
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
@@ -41,40 +40,8 @@ OTHER = Published(
     1.2,
     ("stem", *(f"blocks{number}" for number in range(1, 6)), "conv_head"),
 )
-CONFIG: dict[str, Any] = {
-    "architecture": "test_resnet",
-    "num_classes": 3,
-    "label_names": ["cat", "dog", "teapot"],
-    "pretrained_cfg": {
-        "input_size": [3, 160, 160],
-        "interpolation": "bicubic",
-        "crop_pct": 0.95,
-        "crop_mode": "center",
-        "mean": [0.5, 0.4, 0.3],
-        "std": [0.25, 0.2, 0.5],
-    },
-}
 NO_NORM = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 TRANSFORMER = {"class_token": False, "global_pool": "avg", "dynamic_img_size": False}
-
-
-def module(architecture: str, **options: Any) -> Any:
-    """timm's own network, with weights and running statistics from a seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = timm.create_model(architecture, **options).eval()
-        for tensor in network.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.add_(0.1 * torch.rand_like(tensor))
-        return network
-
-
-def files(published: Published, **changes: Any) -> dict[str, bytes]:
-    """A repository: config.json (None takes a leaf away) and weights."""
-    config = CONFIG | {"architecture": published.architecture} | changes
-    config = {leaf: value for leaf, value in config.items() if value is not None}
-    weights = module(published.architecture, num_classes=3).state_dict()
-    return {"config.json": json.dumps(config).encode(), "model.safetensors": save(weights)}
 
 
 def load(published: Published, **options: Any) -> imagenet.Loaded:
@@ -274,6 +241,66 @@ def test_visitors_who_ask_at_once_share_one_download(hub: Hub) -> None:
         networks = list(pool.map(visit, range(8)))
     assert all(loaded is networks[0] for loaded in networks)
     assert fetched(hub) == ["config.json", "model.safetensors"]
+
+
+def test_what_is_on_this_machine_is_at_hand_without_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(TINY)
+    assert imagenet.at_hand(TINY) is loaded
+    load(OTHER)
+    hub.stop()
+    asked = len(hub.requests)
+    first = weakref.ref(imagenet.at_hand(OTHER).network)
+    again = imagenet.at_hand(TINY)
+    assert (again.commit, again.labels) == (COMMIT, loaded.labels)
+    assert held() == TINY
+    gc.collect()
+    assert first() is None, "one network in memory"
+    assert len(hub.requests) == asked
+
+
+def test_what_is_not_here_is_refused_with_what_to_do(hub: Hub) -> None:
+    load(OTHER)
+    with pytest.raises(Refused, match=r"^Tiny is not on this machine\. Choose it again under Network; it has 1 MB\.$"):
+        imagenet.at_hand(TINY)
+    assert held() == OTHER
+    assert not any(TINY.repository in line for line in hub.requests)
+
+
+def test_what_is_at_hand_waits_for_no_download(hub: Hub) -> None:
+    load(TINY)
+    load(replace(OTHER, commit=None))  # displaces it
+    hub.put(OTHER.repository, LATER, files(OTHER))
+    hub.faults["model.safetensors"] = "slow"
+    visitor = imagenet.loading(replace(OTHER, commit=LATER))
+    next(visitor)
+    begin = time.monotonic()
+    assert imagenet.at_hand(TINY).published == TINY
+    assert time.monotonic() - begin < 2 * SLACK_S
+    visitor.close()
+
+
+def test_a_network_that_many_need_is_read_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    load(TINY)
+    load(OTHER)
+    build, built = imagenet._build, []
+    monkeypatch.setattr(imagenet, "_build", lambda *files: built.append(files) or build(*files))
+    with ThreadPoolExecutor(8) as pool:
+        networks = list(pool.map(lambda _: imagenet.at_hand(TINY), range(8)))
+    assert all(loaded is networks[0] for loaded in networks)
+    assert len(built) == 1
+
+
+def test_damaged_files_on_this_machine_come_anew(hub: Hub) -> None:
+    load(TINY)
+    load(OTHER)
+    path = fetching.cached(TINY.repository, "model.safetensors", COMMIT)
+    assert path
+    path.write_bytes(b"damaged")
+    with pytest.raises(store.BadRun, match="damaged"):
+        imagenet.at_hand(TINY)
+    assert held() == OTHER
+    assert not imagenet.here(TINY)
+    assert load(TINY).published == TINY
 
 
 # --- a Hub that does not ---
@@ -507,35 +534,13 @@ def test_a_tensor_of_another_form_is_refused(hub: Hub) -> None:
 # --- real weights ---
 
 
-def renamed(theirs: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """torchvision's MobileNetV2 in timm's names: the same layers in the same order."""
-    ours = network.state_dict()
-    counters = {name: torch.tensor(0) for name in ours if name.endswith("num_batches_tracked")}
-    tensors = [value for name, value in theirs.items() if not name.endswith("num_batches_tracked")]
-    names = [name for name in ours if name not in counters]
-    assert [value.shape for value in tensors] == [ours[name].shape for name in names]
-    return dict(zip(names, tensors, strict=True)) | counters
-
-
 @pytest.mark.data
 def test_a_published_mobilenet_classifies_photographs(hub: Hub) -> None:
     folder = data.root()
-    if folder is None or not (folder / "weights" / "mobilenet_v2.safetensors").is_file():
-        pytest.skip("weights/mobilenet_v2.safetensors is not below VITRINE_DATA")
+    if folder is None or not (folder / MOBILENET).is_file():
+        pytest.skip(f"{MOBILENET} is not below VITRINE_DATA")
     published = PUBLISHED["mobilenetv2"]
-    theirs = load_file(folder / "weights" / "mobilenet_v2.safetensors")
-    reference = torchvision.models.mobilenet_v2().eval()
-    reference.load_state_dict(theirs)
-    weights = renamed(reference.state_dict(), timm.create_model("mobilenetv2_100"))
-    settings = {
-        "input_size": [3, 224, 224],
-        "interpolation": "bilinear",
-        "crop_pct": 0.875,
-        "mean": [0.485, 0.456, 0.406],
-        "std": [0.229, 0.224, 0.225],
-    }
-    config = {"architecture": "mobilenetv2_100", "num_classes": 1000, "pretrained_cfg": settings}
-    contents = {"config.json": json.dumps(config).encode(), "model.safetensors": save(weights)}
+    reference, contents = mobilenet(folder)
     hub.put(published.repository, published.commit or COMMIT, contents)
     loaded = load(published)
     assert loaded.labels[281] == "tabby, tabby cat"

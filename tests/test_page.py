@@ -8,7 +8,8 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,9 +81,9 @@ def widgets(first: Answer) -> Widgets:
     return Widgets(own=canvas, file=gr.UploadButton("Upload"), extras=[canvas])
 
 
-def build() -> Space:
+def build(card: Card = CARD, **options: Any) -> Space:
     space = Space(
-        card=CARD,
+        card=card,
         answer=count,
         widgets=widgets,
         networks=lambda: {},
@@ -92,14 +93,15 @@ def build() -> Space:
         pick=[Param("place", "whole", 1, "Place", "Which.", low=1, high=5)],
         measured=lambda: draw.figure(height=10, sentence="measured"),
         snippet=lambda values, own: f"print({values['n']})",
+        **options,
     )
     space.build()
     return space
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory) -> Space:
-    """The toy's page, built over a stored run that holds its score."""
+def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Space, Space]:
+    """The toy's page, and one with engines from the Hub, over a stored run that holds the toy's score."""
     config: dict[str, Any] = {
         "network": {},
         "classes": [],
@@ -113,7 +115,13 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Space:
         patch.setattr(store, "CHECKPOINTS", tmp_path_factory.mktemp("checkpoints"))
         patch.delenv("VITRINE_WEIGHTS", raising=False)
         store.save("toy/plain", config=config, network=nn.Linear(1, 1))
-        return build()
+        return build(), build(DISTANT, fetch=fetch)
+
+
+@pytest.fixture
+def space(pages: tuple[Space, Space]) -> Space:
+    """The toy's page."""
+    return pages[0]
 
 
 @pytest.fixture
@@ -484,6 +492,139 @@ def test_the_tour_ends_at_its_ends(space: Space, asked: int, index: int) -> None
     assert updates["step"] == index
     assert updates["back"]["interactive"] == (index > 0)
     assert updates["next"]["interactive"] == (index < 2)
+
+
+# ---- what has to come from the Hub first
+
+
+ENGINE = Param(
+    "engine", "choice", "here", "Engine", "", choices={"here": "a", "far": "b", "gone": "c"}, fetched=("far", "gone")
+)
+DISTANT = replace(CARD, params=(*CARD.params, ENGINE))
+ENDED: list[str] = []
+
+
+def fetch(chosen: Mapping[str, Any]) -> Generator[str, None, None]:
+    """An engine that comes in two steps, and one that does not come."""
+    try:
+        yield f"{chosen['engine']}: 1 of 2 MB"
+        if chosen["engine"] == "gone":
+            raise Refused("The Hub did not deliver it.")
+        yield f"{chosen['engine']} is loaded."
+    finally:
+        ENDED.append(str(chosen["engine"]))
+
+
+@pytest.fixture
+def distant(pages: tuple[Space, Space]) -> Space:
+    """The toy's page, with engines that come from the Hub."""
+    return pages[1]
+
+
+def distant_state(*, n: int = 2, engine: str = "here") -> list[Any]:
+    return ["one", n, False, engine, {"own": "", "shown": ""}]
+
+
+def wanted(space: Space, engine: str) -> str:
+    """What the browser is told to ask for, after a choice."""
+    return moved(space, space.choose, "", *distant_state(engine=engine), None)["wanted"]
+
+
+def told(space: Space, updates: dict[Any, Any]) -> str:
+    return sentence({"note": updates[space._parts["note"]]})
+
+
+def test_the_former_choice_and_its_answer_stay_until_the_new_one_is_here(distant: Space) -> None:
+    updates = moved(distant, distant.choose, "start=one&n=5&engine=here", *distant_state(n=5, engine="far"), None)
+    assert set(updates) == {"engine", "wanted"}
+    assert updates["engine"] == "here"
+    both = moved(distant, distant.choose, "n=5&engine=far", *distant_state(n=5, engine="gone"), None)
+    assert both["engine"] == "far"
+    assert wanted(distant, "far") != wanted(distant, "far"), "the browser would not notice"
+
+
+def test_a_choice_that_is_at_hand_is_answered_at_once(distant: Space) -> None:
+    updates = moved(distant, distant.choose, "", *distant_state(n=5, engine="here"), None)
+    assert shown(updates) == 6
+    assert updates["stop"]["visible"] is False
+
+
+def test_what_is_brought_is_told_step_by_step_and_then_answered(distant: Space) -> None:
+    parts = distant._parts
+    first, second, last = distant.bring(wanted(distant, "far"))
+    assert told(distant, first) == "far: 1 of 2 MB"
+    assert first[parts["stop"]]["visible"] is True
+    assert told(distant, second) == "far is loaded."
+    assert parts["stop"] not in second
+    assert last[parts["stop"]]["visible"] is False
+    updates = moved(distant, distant.arrive, last[parts["arrived"]], *distant_state(n=7), None)
+    assert shown(updates) == 8, "the other controls as they are by then"
+    assert updates["engine"] == "far"
+    assert updates["address"].endswith("engine=far")
+    assert sentence(updates) == "far is loaded."
+
+
+def test_what_does_not_come_is_one_sentence(distant: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    *_, last = distant.bring(wanted(distant, "gone"))
+    assert set(last) == {distant._parts["note"], distant._parts["stop"]}
+    assert told(distant, last) == "The Hub did not deliver it."
+    assert last[distant._parts["stop"]]["visible"] is False
+
+    def breaking(_: object) -> Generator[str, None, None]:
+        raise WRONG
+        yield
+
+    monkeypatch.setattr(distant, "fetch", breaking)
+    (last,) = distant.bring(wanted(distant, "far"))
+    assert "The log has it as" in told(distant, last)
+    assert "secret" not in told(distant, last)
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ('{"chosen": {"engine": "none"}, "remarks": []}', "expected one of here, far, gone; got 'none'"),
+        ('{"chosen": {"none": 1}, "remarks": []}', "no control called 'none'"),
+        ("[]", "The log has it as"),
+        ("", "The log has it as"),
+    ],
+)
+def test_what_no_page_asks_for_is_refused(distant: Space, sent: str, words: str) -> None:
+    (last,) = distant.bring(sent)
+    assert words in told(distant, last)
+
+
+def test_who_cancels_ends_what_was_on_its_way(distant: Space) -> None:
+    ENDED.clear()
+    visit = distant.bring(wanted(distant, "far"))
+    next(visit)
+    visit.close()
+    assert ENDED == ["far"]
+    updates = moved(distant, distant.stop)
+    assert sentence(updates).startswith("Stopped.")
+    assert updates["stop"]["visible"] is False
+
+
+def test_who_waits_for_the_hub_takes_no_place_from_others(distant: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moves, "GATE", serve.Gate(slots=1, waiting=0, patience_s=0.05))
+    visits = [distant.bring(wanted(distant, "far")) for _ in range(3)]
+    for visit in visits:
+        next(visit)
+    assert shown(moved(distant, distant.move, *distant_state(n=4), None)) == 5
+
+
+def test_an_address_is_answered_with_what_is_here_until_the_rest_has_come(distant: Space) -> None:
+    updates = opened(distant, n="70", engine="far")
+    assert (shown(updates), updates["n"], updates["engine"]) == (10, 9, "here")
+    *_, last = distant.bring(updates["wanted"])
+    arrived = moved(distant, distant.arrive, last[distant._parts["arrived"]], *distant_state(n=9), None)
+    assert arrived["engine"] == "far"
+    assert sentence(arrived).startswith("far is loaded. Count: expected a whole number from 0 to 9; got '70'.")
+    assert "wanted" not in opened(distant, n="7")
+
+
+def test_a_page_that_needs_no_hub_has_nothing_of_this(space: Space) -> None:
+    assert not {"stop", "wanted", "arrived"} & space._parts.keys()
 
 
 # ---- compare, follow, take away

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from browsing import PHONE, Visitor
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from apps import cam
 from core.topics.cam.card import CARD, METHODS

@@ -25,6 +25,7 @@ import pytest
 import serving
 import torch
 from gradio_client import Client
+from hub import Hub, asked_by_the_client
 from PIL import Image, ImageDraw
 
 from core import card as cards
@@ -53,6 +54,24 @@ every_step = pytest.mark.parametrize(
         for number, step in enumerate(card.tour, 1)
     ],
 )
+
+
+every_fetched = pytest.mark.parametrize(
+    ("card", "param", "choice"),
+    [
+        pytest.param(card, param, choice, id=f"{slug}-{param.name}-{choice}")
+        for slug, card in TOPICS.items()
+        for param in card.params
+        for choice in param.fetched
+    ],
+)
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
+    """A Hub that has nothing, and a machine that has nothing of it; yields what is asked of the Hub."""
+    with Hub() as hub, asked_by_the_client(hub, tmp_path, monkeypatch):
+        yield hub.requests
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,9 +107,9 @@ def runs_of(card: Card) -> dict[str, store.Run]:
 
 
 def ends(param: Param) -> list[Value]:
-    """The values of a control that are most likely to break an answer."""
+    """The values of a control that are most likely to break an answer, without those that need the Hub."""
     if param.kind == "choice":
-        return list(param.choices)
+        return [choice for choice in param.choices if choice not in param.fetched]
     if param.kind == "flag":
         return [True, False]
     return [param.parse(param.low), param.parse(param.high), param.default]
@@ -235,6 +254,28 @@ def test_ends_and_default_give_an_answer(card: Card, param: Param) -> None:
         json.dumps([answer.figure, dict(answer.numbers)], allow_nan=False)
 
 
+@every_fetched
+def test_what_comes_from_the_hub_is_asked_for_by_nothing_but_its_choice(
+    card: Card, param: Param, choice: str, nobody: list[str]
+) -> None:
+    """Where it is not on this machine, an answer is refused with what to do, and nobody is asked for it."""
+    with pytest.raises(Refused, match=rf"Choose it again under {param.label}"):
+        answer_of(card, **{param.name: choice})
+    space = space_of(card)
+    (*_, chosen) = space.choose("", *state_of(space, **{param.name: choice}), None)
+    assert chosen[space._controls[param.name]] == param.default, "what is here stays until it has come"
+    assert nobody == []
+
+
+@every_fetched
+def test_a_hub_that_is_gone_is_one_sentence(card: Card, param: Param, choice: str, nobody: list[str]) -> None:
+    space = space_of(card)
+    *_, last = space.bring(space.want({param.name: choice})[space._parts["wanted"]])
+    assert nobody != []
+    assert space._parts["arrived"] not in last
+    assert "The Hub did not deliver" in last[space._parts["note"]]
+
+
 @every_param
 def test_values_outside_are_refused_with_what_was_expected(card: Card, param: Param) -> None:
     for wrong in outside(param):
@@ -244,7 +285,7 @@ def test_values_outside_are_refused_with_what_was_expected(card: Card, param: Pa
 
 @every_param
 def test_the_address_restores_a_value(card: Card, param: Param) -> None:
-    for value in ends(param):
+    for value in [*ends(param), *param.fetched]:
         values = card.parse({param.name: value})
         assert card.read_address(card.address(values)) == (values, [])
 

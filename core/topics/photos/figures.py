@@ -8,14 +8,17 @@ from torch import Tensor
 from core import draw
 from core.draw import Figure
 
+LONGEST_NAME = 19  # letters that fit beside the bars
+
 
 def bars(probabilities: Tensor, classes: Sequence[str], sentence: str) -> Figure:
-    """The five largest shares as bars, the first in the colour of this one.
+    """The five largest shares as bars, the first in the colour of this one; a click says which of the five it hit.
 
     probabilities (K,)
     """
     top = probabilities.topk(5)
     names = [classes[place] for place in top.indices]
+    ticks = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names]
     shares = (100 * top.values).numpy()
     figure = draw.figure(height=246, sentence=sentence)
     figure.add_bar(
@@ -23,7 +26,7 @@ def bars(probabilities: Tensor, classes: Sequence[str], sentence: str) -> Figure
         y=list(range(5)),
         orientation="h",
         marker={"color": [draw.VERMILION, *[draw.PETROL] * 4]},
-        customdata=[[str(int(place))] for place in top.indices],
+        customdata=[[str(rank)] for rank in range(1, 6)],
         hovertext=[f"{share:.1f} % {name}" for name, share in zip(names, shares, strict=True)],
         hoverinfo="text",
         text=[f"{share:.0f} %" if share >= 0.5 else "< 1 %" for share in shares],
@@ -33,7 +36,7 @@ def bars(probabilities: Tensor, classes: Sequence[str], sentence: str) -> Figure
     figure.update_layout(
         xaxis={"range": [0, 112], "tickvals": [0, 25, 50, 75, 100], "title": {"text": "share (%)"}},
         # Names stand where the bars are, so that bars move and names change, but never both jump.
-        yaxis={"range": [4.6, -0.6], "tickvals": list(range(5)), "ticktext": names, "showgrid": False},
+        yaxis={"range": [4.6, -0.6], "tickvals": list(range(5)), "ticktext": ticks, "showgrid": False},
         margin={"l": 140},
         bargap=0.35,
     )
