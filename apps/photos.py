@@ -3,7 +3,7 @@
 gradio apps/photos.py
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 
@@ -58,14 +58,6 @@ def sample(name: str) -> tuple[np.ndarray, str, int]:
     small = Image.fromarray(pixels)
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return pixels, draw.jpeg_url(small), -1
-
-
-def fetch(chosen: Mapping[str, Value]) -> Generator[str, None, None]:
-    """Bring a published network from the Hub, unless its files are on this machine."""
-    published = PUBLISHED[str(chosen["network"])]
-    if not imagenet.here(published):
-        for step in imagenet.loading(published):
-            yield step.say() if step.loaded else f"{published.title}: {step.say()}"
 
 
 def look(values: Mapping[str, Value], own: str) -> tuple[nets.ResNet | nets.ImageNet, Sequence[str], Tensor]:
@@ -266,7 +258,7 @@ space = Space(
     measured=lambda: confusion_matrix(samples()["confusion"], CLASSES),
     snippet=snippet,
     more={"Classes": classes},
-    fetch=fetch,
+    fetch=imagenet.fetch,
 )
 demo = space.build()
 

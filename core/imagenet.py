@@ -14,7 +14,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from core import hub, store
-from core.card import Published, Refused
+from core.card import PUBLISHED, Published, Refused
 from core.nets import ImageNet, staged
 
 LIMIT_MB = 350
@@ -131,6 +131,18 @@ def _files(published: Published) -> tuple[Path, Path] | None:
     revision = published.commit or "main"
     config, weights = (hub.cached(published.repository, file, revision) for file in ("config.json", WEIGHTS))
     return (config, weights) if config and weights else None
+
+
+def fetch(chosen: Mapping[str, Any]) -> Generator[str, None, None]:
+    """Bring what a page's controls chose among `PUBLISHED` to this machine, unless it is there.
+
+    chosen  control -> key of PUBLISHED
+    yields  sentences on how far it is; closing the generator cancels
+    """
+    for published in (PUBLISHED[str(key)] for key in chosen.values()):
+        if not here(published):
+            for step in loading(published):
+                yield step.say() if step.loaded else f"{published.title}: {step.say()}"
 
 
 def loading(published: Published, *, budget_s: float = LOAD_BUDGET_S) -> Iterator[Progress]:

@@ -7,13 +7,23 @@ import pytest
 import torch
 
 from apps import cam
-from core import data
+from core import data, nets
 from core.topics.cam import checks, figures, maps, method, recipe
 from core.topics.cam.card import CARD, CLASSES, METHODS
+from core.topics.cam.case import Case, chosen_class, half_of
 
 
-def case_of(**values: object) -> cam.Case:
+def case_of(**values: object) -> Case:
     return cam.look(CARD.parse(values), "")
+
+
+def map_of(**values: object) -> torch.Tensor:
+    parsed = CARD.parse(values)
+    return cam.draw_map(parsed, cam.look(parsed, ""))
+
+
+def logits_of(case: Case) -> torch.Tensor:
+    return case.network(case.image)[0]
 
 
 # ---- what is explained
@@ -26,16 +36,17 @@ def test_the_card_names_the_classes_of_the_data():
 def test_the_first_guess_is_what_the_network_says():
     case = case_of(photo="goldfish")
     assert CLASSES[case.label] == "goldfish"
-    assert case.shares.argmax() == case.label
+    assert logits_of(case).argmax() == case.label
+    assert case.share() == pytest.approx(float(logits_of(case).softmax(dim=0)[case.label]))
     assert case.target.sum() == case.target[0, case.label] == 1
 
 
 def test_a_class_rather_than_another_is_the_difference_of_their_logits():
     case = case_of(photo="lion", target="lion", against="koala")
     assert case.named == "lion rather than koala"
-    logits = case.network(case.image)
-    difference = logits[0, CLASSES.index("lion")] - logits[0, CLASSES.index("koala")]
-    torch.testing.assert_close(method.score(logits, case.target)[0], difference)
+    logits = logits_of(case)
+    difference = logits[CLASSES.index("lion")] - logits[CLASSES.index("koala")]
+    torch.testing.assert_close(method.score(logits[None], case.target)[0], difference)
 
 
 def test_a_class_rather_than_itself_has_no_map_and_the_page_says_so():
@@ -49,7 +60,7 @@ def test_a_network_that_forgets_explains_the_class_that_it_knew():
     known, forgetful = case_of(photo="school_bus"), case_of(photo="school_bus", forgotten="4")
     assert forgetful.label == known.label
     assert forgetful.network is not known.network
-    assert float(forgetful.shares[known.label]) < 0.5 < float(known.shares[known.label])
+    assert forgetful.share() < 0.5 < known.share()
 
 
 @pytest.mark.parametrize(("forgotten", "changed"), [("0", {"classifier"}), ("1", {"classifier", "stage3"})])
@@ -61,7 +72,7 @@ def test_it_forgets_from_the_top(forgotten, changed):
 
 @pytest.mark.parametrize(("stage", "side"), [("last", 8), ("late", 16), ("middle", 32)])
 def test_an_earlier_layer_has_a_finer_map(stage, side):
-    assert case_of(stage=stage).heat.shape == (1, side, side)
+    assert map_of(stage=stage).shape == (1, side, side)
 
 
 @pytest.mark.parametrize("target", ["lion", "goldfish"])
@@ -76,6 +87,26 @@ def test_in_a_pair_the_half_is_that_of_the_class(target):
 
 def test_a_pair_has_no_half_for_a_class_that_it_does_not_show():
     assert case_of(photo="lion_goldfish", target="teapot").half is None
+
+
+SYNONYMS = ("sea lion", "lion, king of beasts, Panthera leo", "African elephant, Loxodonta", "Indian elephant, tusker")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "place"),
+    [("lion", 1), ("elephant", 3), ("first", 3), ("second", 0), ("none", None)],
+)
+def test_a_class_is_found_among_the_synonyms_of_imagenet(chosen, place):
+    logits = torch.tensor([2.0, 0.5, 1.0, 3.0, -1.0])
+    assert chosen_class(chosen, (*SYNONYMS, "teapot"), logits) == place
+
+
+def test_a_half_is_found_by_any_of_its_names():
+    mask = half_of("lion, king of beasts", ("goldfish", "lion"), (10, 20))
+    assert mask is not None
+    assert mask[0].any(dim=0).tolist() == [False] * 10 + [True] * 10
+    assert half_of("sea lion", ("goldfish", "lion"), (10, 20)) is None
+    assert half_of("lion", ("lion",), (10, 10)) is None
 
 
 # ---- the spot
@@ -93,16 +124,14 @@ def test_a_click_covers_the_spot(click, expected):
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (50, 50), (100, 100), (100, 0)])
 def test_the_spot_has_the_mean_colour_and_the_rest_stays(x, y):
-    case = case_of(photo="lion", x=x, y=y, cover=True)
-    covered = cam.covered(case)
-    rows, columns = case.spot
-    mean = case.image.mean(dim=(2, 3))[0]
-    torch.testing.assert_close(
-        covered[0, :, rows, columns], mean[:, None, None].expand_as(covered[0, :, rows, columns])
-    )
+    case = case_of(photo="lion", x=x, y=y)
+    covered = case.covered()
+    top, bottom, left, right = case.box
     inside = torch.zeros(64, 64, dtype=torch.bool)
-    inside[rows, columns] = True
-    assert inside.any()
+    inside[top:bottom, left:right] = True
+    assert inside.sum() in (64, 128, 256), "a quarter of each side, or what of it is inside"
+    mean = case.image.mean(dim=(2, 3))[0]
+    torch.testing.assert_close(covered[0][:, inside], mean[:, None].expand(3, int(inside.sum())))
     assert torch.equal(covered[..., ~inside], case.image[..., ~inside])
 
 
@@ -110,8 +139,7 @@ def test_what_covering_does_is_measured():
     values = CARD.parse({"photo": "lion", "cover": True, "x": 50, "y": 40})
     numbers = cam.answer(values, "").numbers
     case = cam.look(values, "")
-    expected = case.network(cam.covered(case)).softmax(dim=1)[0, case.label]
-    assert numbers["covered"] == pytest.approx(float(expected))
+    assert numbers["covered"] == pytest.approx(case.share(case.covered()))
     assert numbers["kept"] == pytest.approx(numbers["covered"] / numbers["share"])
 
 
@@ -120,33 +148,32 @@ def test_what_covering_does_is_measured():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_of_the_card_draws_a_map(name):
-    case = case_of(method=name, n=2)
-    assert case.heat.dim() == 3
-    assert torch.isfinite(case.heat).all()
+    heat = map_of(method=name, n=2)
+    assert heat.dim() == 3
+    assert torch.isfinite(heat).all()
     assert name in maps.UNITS
 
 
 def test_an_unknown_method_is_refused_by_name():
     case = case_of()
     with pytest.raises(ValueError, match="no such map"):
-        maps.draw_map("no such map", case.network, case.image, case.target, case.options)
+        maps.draw_map("no such map", case.network, case.image, case.target, maps.Options())
 
 
 def test_the_same_options_draw_the_same_noise():
-    case = case_of(method="smooth_grad", n=3)
-    again = case_of(method="smooth_grad", n=3)
-    assert torch.equal(case.heat, again.heat)
-    assert not torch.equal(case.heat, case_of(method="smooth_grad", n=3, seed=1).heat)
+    first = map_of(method="smooth_grad", n=3)
+    assert torch.equal(first, map_of(method="smooth_grad", n=3))
+    assert not torch.equal(first, map_of(method="smooth_grad", n=3, seed=1))
 
 
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_smooth_grad_so_far_is_smooth_grad_of_as_many_copies(count):
     case = case_of()
     so_far = method.smooth_grad_so_far(
-        case.network, case.image, case.target, samples=5, sigma=0.2, generator=case.options.generator
+        case.network, case.image, case.target, samples=5, sigma=0.2, generator=maps.Options(seed=4).generator
     )
     whole = method.smooth_grad(
-        case.network, case.image, case.target, samples=count, sigma=0.2, generator=case.options.generator
+        case.network, case.image, case.target, samples=count, sigma=0.2, generator=maps.Options(seed=4).generator
     )
     torch.testing.assert_close(list(so_far)[count - 1], whole)
 
@@ -199,7 +226,7 @@ def test_the_ladder_has_a_picture_for_each_noise_and_count(monkeypatch):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_value_that_is_followed_is_that_of_the_map(name):
     values = CARD.parse({"method": name, "x": 40, "y": 60, "n": 2})
-    heat = cam.look(values, "").heat[0]
+    heat = map_of(**values)[0]
     row, column = int(0.6 * heat.shape[0]), int(0.4 * heat.shape[1])
     steps = cam.follow(values, "", [])
     assert f"<b>{float(heat[row, column]):.3g}</b>" in steps[0]
@@ -211,8 +238,9 @@ def test_the_value_that_is_followed_is_that_of_the_map(name):
 
 def test_pairs_show_two_classes_that_the_network_has_among_its_first_three():
     network = cam.networks()["photos/resnet"]
-    images = torch.stack([cam.photo(name)[0] for name in ("lion", "goldfish", "school_bus", "espresso")])
-    labels = torch.tensor([cam.photo(name)[1] for name in ("lion", "goldfish", "school_bus", "espresso")])
+    names = ("lion", "goldfish", "school_bus", "espresso")
+    images = torch.stack([nets.framed(cam.photos(name)[0]) for name in names])
+    labels = torch.tensor([CLASSES.index(name.replace("_", " ")) for name in names])
     photos = data.Examples(images, labels, CLASSES)
     with torch.no_grad():
         pictures, asked, masks = recipe.pairs(network, photos, count=6, generator=torch.Generator().manual_seed(0))

@@ -48,7 +48,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def bring(name: str) -> list[str]:
-    return list(photos.fetch({"network": name}))
+    return list(imagenet.fetch({"network": name}))
 
 
 def answered(name: str, own: str = "", **values: Any) -> Answer:

@@ -1,6 +1,6 @@
 """What the heat maps say about themselves."""
 
-from core.card import Bound, Card, Paper, Param, Score, Step
+from core.card import PUBLISHED, Bound, Card, Paper, Param, Score, Step
 
 RUN = "cam/resnet"
 CBAM = "cam/cbam"
@@ -161,9 +161,17 @@ CARD = Card(
             kind="choice",
             default="resnet",
             label="Network",
-            help="Which network is looked into.",
-            choices={"resnet": "residual network", "cbam": "with CBAM attention"},
+            help="Which network is looked into. The last five know ImageNet's 1,000 classes, and see finer pictures.",
+            choices={
+                "resnet": "residual network",
+                "cbam": "with CBAM attention",
+                **{
+                    name: f"{published.title} (ImageNet, {published.megabytes:.0f} MB from the Hub)"
+                    for name, published in PUBLISHED.items()
+                },
+            },
             main=False,
+            fetched=tuple(PUBLISHED),
         ),
         Param(
             name="x", kind="whole", default=50, label="Spot, from the left", help="Further right.",

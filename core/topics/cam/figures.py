@@ -9,6 +9,7 @@ from torch import Tensor
 from core import draw
 from core.draw import Figure
 from core.topics.cam import checks
+from core.topics.cam.case import Case
 
 # Over a photo in grey, so that heat is told from a goldfish: transparent where the map is 0.
 FOR, AGAINST = (213, 94, 0), (0, 114, 178)  # vermilion and blue of Okabe and Ito
@@ -47,26 +48,25 @@ def painted(image: Tensor, heat: Tensor, *, strength: float) -> np.ndarray:
 
 
 def looked(
-    image: Tensor,
+    case: Case,
     heat: Tensor,
     curves: Mapping[str, checks.Curves],
     *,
     strength: float,
     smooth: bool,
     unit: str,
-    named: str,
-    spot: tuple[float, float, float, float] | None,
+    covered: bool,
     sentence: str,
 ) -> Figure:
     """The map over the photo, and beside it what happens as its brightest pixels come and go.
 
-    image   (3, H, W); heat (h, w), of any scale
+    heat    (h, w), of any scale
     curves  "map" and "chance", one picture each
     unit    of the map's values
-    named   the class whose share the curves show
-    spot    x0, x1, y0, y1 of what is covered, in percent of the sides
+    covered show the spot
     """
-    height, width = image.shape[1:]
+    image, named = case.image[0], case.name
+    height, width = case.size
     if max(heat.shape) > LARGEST:
         heat = torch.nn.functional.avg_pool2d(heat[None], max(heat.shape) // LARGEST)[0]
     rows, columns = heat.shape
@@ -87,10 +87,18 @@ def looked(
         source=draw.picture_url(grey_photo(image)),
         xref="x", yref="y", x=0, y=0, sizex=100, sizey=100, sizing="stretch", layer="below",
     )  # fmt: skip
-    if spot:
-        x0, x1, y0, y1 = spot
+    if covered:
+        top, bottom, left, right = case.box
         fill = "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * image.mean(dim=(1, 2))).tolist())
-        figure.add_shape(x0=x0, x1=x1, y0=y0, y1=y1, fillcolor=fill, line={"color": "#ffffff", "width": 2})
+        figure.add_shape(
+            type="rect",
+            x0=100 * left / width,
+            x1=100 * right / width,
+            y0=100 * top / height,
+            y1=100 * bottom / height,
+            fillcolor=fill,
+            line={"color": "#ffffff", "width": 2},
+        )
     shares = (100 * curves["map"].shares).numpy()
     for kind, colour, wide in (("map", draw.PETROL, 3), ("chance", draw.MID_TEXT, 1.5)):
         for change, dash in (("insertion", "solid"), ("deletion", "dash")):
