@@ -85,7 +85,10 @@ def look(values: Mapping[str, Value], own: str) -> Case:
         image = torch.cat([nets.framed(picture)[None] for picture in pictures], dim=3)
     # Guesses are those of the trained network, so that the same class is explained when it forgets.
     logits = known(image)[0]
-    label, other = (chosen_class(str(values[name]), synonyms, logits) for name in ("target", "against"))
+    try:
+        label, other = (chosen_class(str(values[name]), synonyms, logits) for name in ("target", "against"))
+    except ValueError as error:
+        raise Refused(str(error)) from error
     assert label is not None  # only `against` offers none
     shown = () if own else tuple(name.replace("_", " ") for name in PAIRS.get(photo, ()))
     return Case(

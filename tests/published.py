@@ -1,20 +1,33 @@
 """Repositories as the Hub has them for published networks: small ones from a seed, and MobileNetV2's own weights."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from hub import Hub, asked_by_the_client
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from core.card import Published
+from core import imagenet
+from core.card import PUBLISHED, Published
 from core.vision import torchvision
 
 import timm  # isort: skip  (needs torchvision, which has its own door)
 
 COMMIT = "0123456789" * 4
 MOBILENET = "weights/mobilenet_v2.safetensors"  # below VITRINE_DATA
+LABELS = [f"thing {number}, also called {number}" for number in range(12)]
+STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
+TINY = {
+    "resnet18": Published("timm/test_resnet.tiny", COMMIT, "test_resnet", "Tiny", 1.3, STAGES),
+    "convnext": Published(
+        "timm/test_convnext.tiny", COMMIT, "test_convnext", "Next", 1.1, ("stem", *(f"stage{n}" for n in range(1, 5)))
+    ),
+}
 CONFIG: dict[str, Any] = {
     "architecture": "test_resnet",
     "num_classes": 3,
@@ -78,3 +91,15 @@ def mobilenet(folder: Path) -> tuple[nn.Module, dict[str, bytes]]:
     }
     config = {"architecture": "mobilenetv2_100", "num_classes": 1000, "pretrained_cfg": settings}
     return reference, {"config.json": json.dumps(config).encode(), "model.safetensors": save(weights)}
+
+
+@contextmanager
+def tiny_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub with small networks in the place of two published ones, and nothing in memory."""
+    monkeypatch.setattr(imagenet, "_held", None)
+    monkeypatch.setattr(imagenet, "_job", None)
+    with Hub() as hub, asked_by_the_client(hub, cache, monkeypatch):
+        for name, published in TINY.items():
+            monkeypatch.setitem(PUBLISHED, name, published)
+            hub.put(published.repository, COMMIT, files(published, num_classes=len(LABELS), label_names=LABELS))
+        yield hub

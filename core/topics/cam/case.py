@@ -85,6 +85,7 @@ def chosen_class(chosen: str, classes: Sequence[str], logits: Tensor) -> int | N
             or ends with it ("African elephant"), and of several the one that the network rather sees
     logits  (K,)
     returns its place, None for "none"
+    raises  ValueError if none of the classes has the name
     """
     if chosen in GUESSES:
         return int(logits.topk(len(GUESSES)).indices[GUESSES.index(chosen)])
@@ -94,6 +95,8 @@ def chosen_class(chosen: str, classes: Sequence[str], logits: Tensor) -> int | N
     synonyms = [[word.strip().casefold() for word in label.split(",")] for label in classes]
     same = [place for place, words in enumerate(synonyms) if name in words]
     kinds = [place for place, words in enumerate(synonyms) if any(word.endswith(f" {name}") for word in words)]
+    if not same and not kinds:
+        raise ValueError(f"This network has no class called {name}.")
     return max(same or kinds, key=lambda place: float(logits[place]))
 
 

@@ -1,9 +1,11 @@
 """The pictures of the page: a map over its photo, the curves beside it, sheets of many maps, the ranking."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from core import draw
@@ -16,7 +18,7 @@ FOR, AGAINST = (213, 94, 0), (0, 114, 178)  # vermilion and blue of Okabe and It
 SCALE = [
     [0, f"rgba{(*AGAINST, 1)}"], [0.5, f"rgba{(*AGAINST, 0)}"], [0.5, f"rgba{(*FOR, 0)}"], [1, f"rgba{(*FOR, 1)}"],
 ]  # fmt: skip
-LARGEST = 112  # cells per side that a figure shows; finer maps are averaged
+LARGEST = 112  # cells from top to bottom that a figure shows; finer maps are averaged
 
 
 def strong(heat: Tensor) -> float:
@@ -67,8 +69,7 @@ def looked(
     """
     image, named = case.image[0], case.name
     height, width = case.size
-    if max(heat.shape) > LARGEST:
-        heat = torch.nn.functional.avg_pool2d(heat[None], max(heat.shape) // LARGEST)[0]
+    heat = F.avg_pool2d(heat[None], math.ceil(heat.shape[0] / LARGEST))[0]
     rows, columns = heat.shape
     figure = draw.figure(height=290, sentence=sentence)
     figure.add_heatmap(
