@@ -278,8 +278,8 @@ class Moves:
         wanted = self.fetched(values)
         values |= {name: self.card.param(name).default for name in wanted}  # until they are here
         answer = self.last_answer(values)
-        updates = self.fill(answer, values, "") | self.set_controls(values) | self.show_step(index, None)
-        return updates | {self._parts["note"]: markup.notes(remarks)} | self.want(wanted, remarks)
+        updates = self.fill(answer, values, "", remarks=remarks) | self.set_controls(values)
+        return updates | self.show_step(index, None) | self.want(wanted, remarks)
 
     def reset(self) -> dict[Any, Any]:
         """Back to the opening state; the visitor's own input is gone."""

@@ -133,12 +133,15 @@ def test_two_methods_side_by_side(visit: Visit) -> None:
 
 
 def test_a_link_restores_everything(visit: Visit) -> None:
+    expected = sentence(photo="school_bus", method="occlusion")
     first = visit("/cam/?photo=school_bus&method=occlusion&x=30&y=70&cover=1&smooth=0&strength=0.4")
-    # The address is written anew with every control that a move leaves; here it is as it was sent.
+    first.shows("seed", "0")  # the whole state is in the address once the answer has come
     second = visit("/cam/?" + "&".join(f"{name}={value}" for name, value in first.query.items()))
-    assert second.sentence == first.sentence == sentence(photo="school_bus", method="occlusion")
+    second.answered(sentence())
+    assert second.sentence == first.sentence == expected
     assert second.tiles == first.tiles
-    assert not second.page.locator("#control-smooth input").is_checked()
+    assert "with the spot covered" in second.tiles[3]
+    assert second.query == first.query
 
 
 def test_sheets_are_drawn_and_stopped(visit: Visit) -> None:
