@@ -115,7 +115,7 @@ def looked(
                 hovertemplate=f"{label}: {named} %{{y:.0f}} % with %{{x:.0f}} % of the pixels<extra></extra>",
             )
     figure.add_annotation(
-        text="<b>thick: this map</b>, thin: chance<br>solid: pixels enter, dashed: pixels go",
+        text="<b>thick: this map</b>, thin: chance<br>solid: they enter, dashed: they go",
         xref="x2 domain", yref="y2 domain", x=0, y=1.04, xanchor="left", yanchor="bottom", align="left",
         showarrow=False,
     )  # fmt: skip
