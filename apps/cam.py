@@ -171,7 +171,8 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     numbers |= {"drop": drop, "largest": largest}
     if values["cover"]:
         left = case.share(case.covered())
-        numbers |= {"covered": left, "kept": left / share}
+        bright = float(heat[0][case.at_spot(heat[0])]) / max(largest, 1e-30)
+        numbers |= {"covered": left, "kept": left / share, "bright": bright}
         tiles.append(Tile("spot", f"{left:.0%}", f"with the spot covered; was {share:.0%}"))
     else:
         tiles.append(Tile("drop", f"{drop:.0%}", "of the share goes with what is dark"))
@@ -219,14 +220,10 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
     """The value of the map at the spot, from its parts; then what covering the spot does."""
     case, name = look(values, own), str(values["method"])
     heat = draw_map(values, case)[0]
-    height, width = heat.shape
-    row, column = (
-        min(int(values[key]) * length // 100, length - 1)  # type: ignore[call-overload]
-        for key, length in (("y", height), ("x", width))
-    )
+    row, column = case.at_spot(heat)
     steps = [
-        f"{METHODS[name]} has {height} x {width} values; the one {values['x']} % from the left and {values['y']} % "
-        f"down is <b>{float(heat[row, column]):.3g}</b> {maps.UNITS[name]}; the largest magnitude is "
+        f"{METHODS[name]} has {heat.shape[0]} x {heat.shape[1]} values; the one {values['x']} % from the left and "
+        f"{values['y']} % down is <b>{float(heat[row, column]):.3g}</b> {maps.UNITS[name]}; the largest magnitude is "
         f"{float(heat.abs().max()):.3g}.",
     ]
     if name in ("cam", "grad_cam"):

@@ -4,9 +4,10 @@ import asyncio
 import random
 import statistics
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -15,53 +16,90 @@ import pytest
 import serving
 from visitors import Outcome, Visitor, read_wiring
 
-from apps import mc_dropout
-from core.topics.mc_dropout.card import CARD
+from apps import cam, mc_dropout
+from core.page import Space
 
 pytestmark = pytest.mark.load
 
-SAMPLES = list(CARD.param("digit").choices)
 P95_S, BUSY_S, GROWTH = 3.0, 2.0, 1.05  # the promises
 
 
-@cache
-def expected(settings: tuple[tuple[str, Any], ...]) -> str:
-    """What the figure must say for these settings, computed here."""
-    return mc_dropout.answer(CARD.parse(dict(settings)), "").figure["layout"]["meta"]["sentence"]
+@dataclass(frozen=True)
+class Page:
+    """A Space that many visit.
+
+    moved     the control that they move
+    settings  settings(visitor, action): the figure's sentence tells whose they are
+    """
+
+    space: Space
+    moved: str
+    settings: Callable[[int, int], dict[str, Any]]
+
+    @property
+    def slug(self) -> str:
+        return self.space.card.slug
 
 
-def settings_of(visitor: int, action: int) -> dict[str, Any]:
-    """Settings that belong to this visitor alone: the seed and T together name the visitor."""
+def turned_digit(visitor: int, action: int) -> dict[str, Any]:
+    """The seed and T together name the visitor."""
+    samples = list(mc_dropout.CARD.param("digit").choices)
     return {
-        "digit": SAMPLES[visitor % len(SAMPLES)],
+        "digit": samples[visitor % len(samples)],
         "rotate": -180 + 5 * ((7 * visitor + action) % 73),
         "T": 20 + visitor % 60,
         "seed": visitor,
     }
 
 
-def client(gallery: serving.Gallery) -> httpx.AsyncClient:
+def asked_class(visitor: int, action: int) -> dict[str, Any]:
+    """The photo and the class together name the visitor, whose share the sentence says."""
+    samples = list(cam.CARD.param("photo").choices)
+    classes = [name.replace(" ", "_") for name in cam.CLASSES]
+    return {
+        "photo": samples[visitor % len(samples)],
+        "target": classes[visitor // 2 % len(classes)],
+        "method": ("grad_cam", "layer_cam", "cam", "gradient")[action % 4],
+    }
+
+
+PAGES = {
+    page.slug: page for page in (Page(mc_dropout.space, "rotate", turned_digit), Page(cam.space, "method", asked_class))
+}
+DIGITS = PAGES["mc_dropout"]
+
+
+@cache
+def expected(slug: str, settings: tuple[tuple[str, Any], ...]) -> str:
+    """What the figure must say for these settings, computed here."""
+    space = PAGES[slug].space
+    return space.last_answer(space.card.parse(dict(settings))).figure["layout"]["meta"]["sentence"]
+
+
+def client(gallery: serving.Gallery, page: Page) -> httpx.AsyncClient:
     # Without certificates and proxies, which take longer to set up than all that is measured here.
-    return httpx.AsyncClient(base_url=f"{gallery.url}/mc_dropout/", timeout=60, verify=False, trust_env=False)
+    return httpx.AsyncClient(base_url=f"{gallery.url}/{page.slug}/", timeout=60, verify=False, trust_env=False)
 
 
-async def actions(visitor: Visitor, number: int, count: int, pause_s: float) -> list[tuple[dict, Outcome]]:
+async def actions(page: Page, visitor: Visitor, number: int, count: int, pause_s: float) -> list[tuple[dict, Outcome]]:
     """One visitor who moves something every `pause_s`, whether or not an earlier answer was slow."""
     loop, done = asyncio.get_running_loop(), []
     begin = loop.time() + random.Random(number).random() * pause_s
     for action in range(count):
         await asyncio.sleep(max(0, begin + action * pause_s - loop.time()))
-        settings = settings_of(number, action)
+        settings = page.settings(number, action)
         done.append((settings, await visitor.move(**settings)))
     return done
 
 
-async def crowd(gallery: serving.Gallery, visitors: int, count: int, pause_s: float) -> list[tuple[dict, Outcome]]:
+async def crowd(
+    gallery: serving.Gallery, page: Page, visitors: int, count: int, pause_s: float
+) -> list[tuple[dict, Outcome]]:
     """So many visitors at once, each with a session and connections of its own."""
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(client(gallery)) for _ in range(visitors)]
-        wiring = await read_wiring(clients[0], "rotate")
-        people = [actions(Visitor(http, wiring), number, count, pause_s) for number, http in enumerate(clients)]
+        clients = [await stack.enter_async_context(client(gallery, page)) for _ in range(visitors)]
+        wiring = await read_wiring(clients[0], page.moved)
+        people = [actions(page, Visitor(http, wiring), number, count, pause_s) for number, http in enumerate(clients)]
         return [pair for done in await asyncio.gather(*people) for pair in done]
 
 
@@ -88,29 +126,33 @@ def report(outcomes: list[tuple[dict, Outcome]], capsys: pytest.CaptureFixture, 
     return kinds
 
 
-def mixed_up(outcomes: list[tuple[dict, Outcome]]) -> list[dict]:
+def mixed_up(page: Page, outcomes: list[tuple[dict, Outcome]]) -> list[dict]:
     """The settings whose answer is not the one computed in this process."""
     return [
         settings
         for settings, outcome in outcomes
-        if outcome.kind == "answered" and outcome.sentence != expected(tuple(settings.items()))
+        if outcome.kind == "answered" and outcome.sentence != expected(page.slug, tuple(settings.items()))
     ]
 
 
-def test_thirty_visitors_for_twenty_seconds(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
-    outcomes = run(crowd(gallery, visitors=30, count=20, pause_s=1.0))
-    kinds = report(outcomes, capsys, "30 visitors, one action a second each, for 20 s")
-    assert mixed_up(outcomes) == []
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_thirty_visitors_for_twenty_seconds(
+    gallery: serving.Gallery, page: Page, capsys: pytest.CaptureFixture
+) -> None:
+    run(crowd(gallery, page, visitors=2, count=2, pause_s=0))  # the Space is built by its first visitor
+    outcomes = run(crowd(gallery, page, visitors=30, count=20, pause_s=1.0))
+    kinds = report(outcomes, capsys, f"{page.slug}: 30 visitors, one action a second each, for 20 s")
+    assert mixed_up(page, outcomes) == []
     assert kinds == {"answered": 600}
     seconds = sorted(outcome.seconds for _, outcome in outcomes)
     assert seconds[int(0.95 * len(seconds))] <= P95_S
 
 
 def test_two_hundred_at_once(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
-    run(crowd(gallery, visitors=2, count=2, pause_s=0))  # the Space is built by its first visitor
-    outcomes = run(crowd(gallery, visitors=200, count=1, pause_s=0))
+    run(crowd(gallery, DIGITS, visitors=2, count=2, pause_s=0))  # the Space is built by its first visitor
+    outcomes = run(crowd(gallery, DIGITS, visitors=200, count=1, pause_s=0))
     kinds = report(outcomes, capsys, "200 visitors in the same instant")
-    assert mixed_up(outcomes) == []
+    assert mixed_up(DIGITS, outcomes) == []
     assert kinds["failed"] == 0
     assert kinds["answered"] >= 30
     assert max((o.seconds for _, o in outcomes if o.kind == "busy"), default=0) <= BUSY_S
@@ -119,11 +161,11 @@ def test_two_hundred_at_once(gallery: serving.Gallery, capsys: pytest.CaptureFix
 def test_two_thousand_requests_leave_no_trace(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
     # Gradio keeps a copy of the components of the last hundred visitors: growth is counted once these are there.
     for _ in range(3):
-        run(crowd(gallery, visitors=40, count=5, pause_s=0))
+        run(crowd(gallery, DIGITS, visitors=40, count=5, pause_s=0))
     before = gallery.health()["memory_mb"]
-    outcomes = run(crowd(gallery, visitors=20, count=100, pause_s=0))
+    outcomes = run(crowd(gallery, DIGITS, visitors=20, count=100, pause_s=0))
     after = gallery.health()["memory_mb"]
     kinds = report(outcomes, capsys, f"2,000 requests: resident memory {before} MB before, {after} MB after")
     assert kinds == {"answered": 2000}
-    assert mixed_up(random.Random(0).sample(outcomes, 200)) == []
+    assert mixed_up(DIGITS, random.Random(0).sample(outcomes, 200)) == []
     assert after <= GROWTH * before

@@ -234,13 +234,13 @@ CARD = Card(
             ask="The brightest place of the map is about to be covered. What happens to the answer?",
             choices=("it breaks down", "it hardly changes"),
             right=1,
-            set={"photo": "school_bus"},
-            then={"photo": "school_bus", "cover": True, "x": 50, "y": 50},
+            set={"photo": "lighthouse", "smooth": False},
+            then={"photo": "lighthouse", "smooth": False, "cover": True, "x": 44, "y": 31},
             look="Click other places of the photo: each click covers another spot. Which one hurts most?",
             why="Bright is not the same as cause. The network has other evidence, and a coarse map spreads heat over "
             "places that the answer could do without.",
             minutes=3,
-            holds=(Bound("kept", ">=", 0.8),),
+            holds=(Bound("kept", ">=", 0.8), Bound("bright", ">=", 0.99)),
         ),
         Step(
             ask="The classifier and the last stage, three quarters of all weights, are about to be drawn anew: the "

@@ -65,6 +65,12 @@ class Case:
         x, y = round(self.spot[0] * width / 100), round(self.spot[1] * height / 100)
         return max(0, y - reach), min(y + reach, height), max(0, x - reach), min(x + reach, width)
 
+    def at_spot(self, heat: Tensor) -> tuple[int, int]:
+        """Row and column of the spot's middle in a map, (h, w)."""
+        x, y = self.spot
+        height, width = heat.shape
+        return min(y * height // 100, height - 1), min(x * width // 100, width - 1)
+
     def share(self, image: Tensor | None = None) -> float:
         """The class's share of what the network says of the picture, or of another one."""
         return float(self.network(self.image if image is None else image)[0].softmax(dim=0)[self.label])
