@@ -25,8 +25,9 @@ class MissingSource(FileNotFoundError):
 class Source:
     """Where a data set lies below VITRINE_DATA, and what it must be to count as that data set.
 
-    files   relative path below `folder` -> sha256 of the compressed original
-    classes the names of the labels 0, 1, 2 …
+    files     relative path below `folder` -> sha256 of the compressed original
+    classes   the names of the labels 0, 1, 2 …
+    pictures  sha256 over all the pictures that its labels.csv lists, one after the other; "" if it lists none
     """
 
     name: str
@@ -36,6 +37,7 @@ class Source:
     origin: str
     classes: tuple[str, ...]
     files: dict[str, str]
+    pictures: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,16 @@ SOURCES = {
             ),
             files={"photos20.tar.gz": "d4aad68c32efbfecd7efae2def1bf255f126d3071aa98b031fac049bb60a3eda"},
         ),
+        Source(
+            name="imagenet_samples",
+            folder="imagenet_samples",
+            title="ImageNet samples, 200 photographs of as many classes",
+            licence="none stated",
+            origin="ImageNet (Deng et al. 2009), chosen by EliSchwartz/imagenet-sample-images",
+            classes=(),  # its labels.csv has their names
+            files={"labels.csv": "a5604d1512d025aa417ffe5bce19e0e96925e3dc48e7b34847d7f999133a7a96"},
+            pictures="1dd4a4418d6a1676762e930277abbc5fea350d08f533e0c5ff64878c35bf8afe",
+        ),
     )
 }  # fmt: skip
 
@@ -121,7 +133,8 @@ def load(name: str, split: str) -> Examples:
 
     name    a key of SOURCES
     split   "train" or "test", as the authors cut it
-    returns Examples; images are (N, 1, 28, 28), and (N, 3, 64, 64) for photos20
+    returns Examples; images are (N, 1, 28, 28), (N, 3, 64, 64) for photos20, and for imagenet_samples,
+            which has a test split alone, the middle squares, (N, 3, 256, 256)
     raises  MissingSource if VITRINE_DATA is unset, or the files are neither there nor to be
             had from the network; ValueError for an unknown name or split, or a file whose
             hash is not the source's
@@ -131,6 +144,8 @@ def load(name: str, split: str) -> Examples:
     source = SOURCES[name]
     if name == "photos20":
         return _photos(source, split)
+    if name == "imagenet_samples":
+        return _listed(source, split)
     dataset = _torchvision_dataset(source, train=split == "train")
     return Examples(dataset.data[:, None].float() / 255, dataset.targets.long(), source.classes)
 
@@ -181,6 +196,37 @@ def _photos(source: Source, split: str) -> Examples:
     found.sort(key=lambda photo: photo[:2])
     images = torch.from_numpy(np.stack([pixels for _, _, pixels in found])).permute(0, 3, 1, 2)
     return Examples(images.float() / 255, torch.tensor([label for label, _, _ in found]), source.classes)
+
+
+def _listed(source: Source, split: str) -> Examples:
+    """Decode the middle squares of the photos that a labels.csv lists, in its order; each is of a class of its own."""
+    import csv
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    folder = _root_for(source, "which are labels.csv and the photos that it lists") / source.folder
+    if split != "test":
+        raise ValueError(f"{source.title}: expected the split 'test', got {split!r}")
+    path = folder / "labels.csv"
+    try:
+        listed = list(csv.DictReader(io.StringIO(_original(path, source.files[path.name]).decode())))
+        photos = [(folder / row["file"]).read_bytes() for row in listed]
+    except FileNotFoundError as error:
+        raise MissingSource(
+            f"{source.title} are not in {folder} (the variable VITRINE_DATA is {root()}). "
+            "Copy labels.csv and the photos that it lists into that folder."
+        ) from error
+    if hashlib.sha256(b"".join(photos)).hexdigest() != source.pictures:
+        raise ValueError(f"the photos in {folder} are not the original: their sha256 differs from {source.pictures}")
+    squares = []
+    for content in photos:
+        picture = Image.open(io.BytesIO(content)).convert("RGB")
+        left, top = ((length - min(picture.size)) // 2 for length in picture.size)
+        squares.append(np.asarray(picture.crop((left, top, left + min(picture.size), top + min(picture.size)))))
+    images = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+    return Examples(images.float() / 255, torch.arange(len(listed)), tuple(row["class_name"] for row in listed))
 
 
 def _torchvision_dataset(source: Source, *, train: bool):

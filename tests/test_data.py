@@ -63,7 +63,9 @@ def small_mnist(monkeypatch, tmp_path, cache) -> Path:
 
 @pytest.mark.parametrize(("name", "split"), [("cifar", "train"), ("mnist", "validation"), ("", "")])
 def test_unknown_names_are_refused(name, split):
-    with pytest.raises(ValueError, match=r"\['fashion_mnist', 'mnist', 'photos20'\].*\('train', 'test'\)") as raised:
+    with pytest.raises(
+        ValueError, match=r"\['fashion_mnist', 'imagenet_samples', 'mnist', 'photos20'\].*\('train', 'test'\)"
+    ) as raised:
         data.load(name, split)
     assert f"got {name!r}, {split!r}" in str(raised.value)
 
@@ -97,8 +99,9 @@ def test_an_empty_folder_without_network_says_what_to_do(monkeypatch, tmp_path, 
     assert source.title in sentence
     assert str(tmp_path / source.folder) in sentence
     assert f"VITRINE_DATA is {tmp_path}" in sentence
-    assert re.search(r"Copy (its four \.gz files|photos20\.tar\.gz) into that folder\.", sentence)
-    assert ("no network" in sentence) == (name != "photos20")
+    copied = r"Copy (its four \.gz files|photos20\.tar\.gz|labels\.csv and the photos that it lists) into that folder\."
+    assert re.search(copied, sentence)
+    assert ("no network" in sentence) == ("mnist" in name)
 
 
 def test_the_root_may_start_at_home(monkeypatch):
@@ -202,6 +205,40 @@ def test_photos_come_in_the_order_of_classes_and_names(monkeypatch, tmp_path):
     assert (found.images.mean(dim=(1, 2, 3)) * 255).round().tolist() == [200, 50, 150, 0]
 
 
+def test_listed_photos_come_in_the_order_of_the_list_as_middle_squares(monkeypatch, tmp_path):
+    folder = tmp_path / "imagenet_samples"
+    folder.mkdir()
+    listed = 'file,wnid,class_index,class_name\nz.jpg,n2,7,crane bird\na.jpg,n1,3,"hen, of the woods"\n'
+    (folder / "labels.csv").write_text(listed)
+    for name, size in (("z.jpg", (256, 300)), ("a.jpg", (500, 256))):
+        picture = Image.new("RGB", size, "white")
+        side = min(size)
+        left, top = (size[0] - side) // 2, (size[1] - side) // 2
+        picture.paste((20, 40, 60), (left, top, left + side, top + side))
+        picture.save(folder / name, "JPEG", quality=95)
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="is not the original"):
+        data.load("imagenet_samples", "test")
+    files = {"labels.csv": hashlib.sha256(listed.encode()).hexdigest()}
+    changed = replace(data.SOURCES["imagenet_samples"], files=files)
+    monkeypatch.setitem(data.SOURCES, "imagenet_samples", changed)
+    with pytest.raises(ValueError, match=r"the photos in .* are not the original"):
+        data.load("imagenet_samples", "test")
+    digest = hashlib.sha256((folder / "z.jpg").read_bytes() + (folder / "a.jpg").read_bytes()).hexdigest()
+    monkeypatch.setitem(data.SOURCES, "imagenet_samples", replace(changed, pictures=digest))
+    found = data.load("imagenet_samples", "test")
+    assert found.images.shape == (2, 3, 256, 256)
+    assert found.classes == ("crane bird", "hen, of the woods")
+    assert found.labels.tolist() == [0, 1]
+    inside = found.images[:, :, 8:-8, 8:-8].mean(dim=(2, 3)) * 255
+    torch.testing.assert_close(inside, torch.tensor([[20.0, 40, 60]] * 2), atol=2, rtol=0)  # as JPEG keeps it
+    with pytest.raises(ValueError, match="expected the split 'test', got 'train'"):
+        data.load("imagenet_samples", "train")
+    (folder / "a.jpg").unlink()
+    with pytest.raises(data.MissingSource, match=r"Copy labels\.csv and the photos that it lists"):
+        data.load("imagenet_samples", "test")
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """Loads the real data sets, unpacked into a cache of the test's own."""
@@ -224,6 +261,7 @@ COUNTS = {
     ("fashion_mnist", "test"): [1000] * 10,
     ("photos20", "train"): [450] * 20,
     ("photos20", "test"): [50] * 20,
+    ("imagenet_samples", "test"): [1] * 200,
 }
 
 
@@ -232,7 +270,7 @@ COUNTS = {
 def test_the_real_data_are_what_their_authors_say(real, name, split):
     examples = real(name, split)
     assert examples.labels.bincount().tolist() == COUNTS[name, split]
-    size = (3, 64, 64) if name == "photos20" else (1, 28, 28)
+    size = {"photos20": (3, 64, 64), "imagenet_samples": (3, 256, 256)}.get(name, (1, 28, 28))
     assert examples.images.shape == (sum(COUNTS[name, split]), *size)
     assert (examples.images.dtype, examples.labels.dtype) == (torch.float32, torch.int64)
     assert (examples.images.min().item(), examples.images.max().item()) == (0.0, 1.0)

@@ -93,6 +93,47 @@ def test_evidence_is_the_log_of_the_sum_of_exponentials():
     assert method.evidence(logits).tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("levels", [3, 10**6], ids=["many ties", "none"])
+def test_auroc_counts_the_pairs_in_the_right_order(levels):
+    """The slow twin, a loop over all pairs; then scikit-learn and torchmetrics."""
+    from sklearn.metrics import roc_auc_score
+    from torchmetrics.functional.classification import binary_auroc
+
+    generator = torch.Generator().manual_seed(0)
+    known = torch.randint(0, levels, (40,), generator=generator).double()
+    unknown = torch.randint(0, levels, (25,), generator=generator).double() - levels / 4
+    pairs = [1.0 if a > b else 0.5 if a == b else 0.0 for a in known.tolist() for b in unknown.tolist()]
+    found = method.auroc(known, unknown)
+    assert found == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
+    labels, numbers = torch.cat([torch.ones(40), torch.zeros(25)]).long(), torch.cat([known, unknown])
+    assert found == pytest.approx(roc_auc_score(labels.numpy(), numbers.numpy()), abs=1e-12)
+    ranks = numbers.argsort().argsort() if levels > 3 else numbers  # torchmetrics takes other numbers for logits
+    shares = (ranks - ranks.min()) / (ranks.max() - ranks.min())
+    assert found == pytest.approx(float(binary_auroc(shares, labels)), abs=1e-6)
+    assert method.auroc(unknown, known) == pytest.approx(1 - found)
+
+
+def test_auroc_at_its_ends():
+    low, high = torch.tensor([0.0, 1.0]), torch.tensor([2.0, 3.0, 4.0])
+    assert method.auroc(high, low) == 1
+    assert method.auroc(low, high) == 0
+    assert method.auroc(low, low) == 0.5
+    with pytest.raises(ValueError, match="numbers of both kinds, got 2 and 0"):
+        method.auroc(low, torch.tensor([]))
+
+
+@pytest.mark.data
+def test_the_photos_of_classes_never_learnt_are_the_others():
+    if not data.available("imagenet_samples"):
+        pytest.skip("imagenet_samples is not below VITRINE_DATA")
+    names = data.load("imagenet_samples", "test").classes
+    assert set(names) >= recipe.LEARNT
+    assert len(recipe.LEARNT) == len(recipe.CLASSES)
+    unknown = recipe.unlearnt()
+    assert unknown.shape == (180, 3, 64, 64)
+    assert 0 <= float(unknown.min()) < float(unknown.max()) <= 1
+
+
 def test_contributions_add_up_to_the_logit(images):
     network = small_network()
     with torch.no_grad():

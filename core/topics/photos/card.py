@@ -123,6 +123,8 @@ CARD = Card(
         Score(RUN, "accuracy_flipped", "with the mirror image", percent=True, digits=1),
         Score(RUN, "accuracy_first_five", "right class among the first five", percent=True, digits=1),
         Score(RUN, "nll", "NLL in nat"),
+        Score(RUN, "auroc_evidence", "evidence tells known from unknown, AUROC", digits=3),
+        Score(RUN, "auroc_share", "the largest share tells it, AUROC", digits=3),
         Score(RUN, "accuracy_grey", "without colour", percent=True, digits=1),
         Score(RUN, "accuracy_blurred", "blurred by 1.5 pixels", percent=True, digits=1),
         Score(RUN, "accuracy_upside_down", "upside down", percent=True, digits=1),
@@ -162,7 +164,8 @@ CARD = Card(
             look="Read the third number: less speaks for any class than in most photos that it knows. Then try the "
             "rocket, or a photo of your own.",
             why="Softmax divides 100 % among the twenty, whatever is shown. What all classes together have going "
-            "for them is in the logits, before softmax; the third number reads it there.",
+            "for them is in the logits, before softmax; the third number reads it there. It is a hint and no proof: "
+            "Scores says how often it is higher for a photo of a class that was learnt.",
         ),
         Step(
             ask="This photo was not used for training. At 90 % or more, can the network be wrong about it?",
@@ -200,15 +203,22 @@ CARD = Card(
     },
     verdict="The matrix shows which classes are taken for which. The rows without colour, blurred, turned and "
     "shuffled say what the network goes by: the further they fall, the more it needed what was taken away. The "
-    "baseline answers with the class of the training photo whose pixels are nearest.",
+    "baseline answers with the class of the training photo whose pixels are nearest. AUROC: of a test photo and one "
+    "of 180 photos of classes never learnt, how often the first has the larger number; 0.5 tells nothing, 1 always.",
     limits=(
         "Twenty classes only, each as it looked in ImageNet; anything else is answered with one of them.",
+        "It does not know what it does not know: neither evidence nor share tells other things apart for certain "
+        "(AUROC in the table).",
+        "The networks from the Hub are as timm published them. They are not scored here, and the sample photos of the "
+        "twenty classes are probably among those that they learnt.",
         "Pixels: 64 by 64, the middle square. What is small in the photo is gone before the network sees it.",
         "Input: a photo; PNG, JPEG, WebP, GIF, BMP or TIFF, up to 10 MB and 50 megapixels.",
     ),
     data=(
         "20 classes of Tiny ImageNet (ImageNet; Stanford CS231N), research and teaching; the photographs remain their "
         "authors'. 60 test photos, twelve mistakes and six validation photos travel with the weights.",
+        "ImageNet samples (EliSchwartz/imagenet-sample-images), licence none stated: 180 photos of other classes, only "
+        "for the scores of evidence; none travels with the weights.",
         "astronaut (NASA, public domain) and rocket (SpaceX, CC0) come with scikit-image.",
     ),
     command="make evaluate TOPIC=photos",

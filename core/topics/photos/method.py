@@ -67,6 +67,24 @@ def evidence(logits: Tensor) -> Tensor:
     return logits.logsumexp(dim=1)
 
 
+def auroc(known: Tensor, unknown: Tensor) -> float:
+    """How often is a number higher for a photo of a learnt class than for one of a class never learnt?
+
+    AUROC = ( pairs with known[i] > unknown[j] + half of those with known[i] = unknown[j] ) / (N * M)
+
+    known   (N,), of photos of learnt classes
+    unknown (M,), of the others
+    returns 1 if the number tells them apart without a mistake, 0.5 if it tells nothing
+    raises  ValueError if there is nothing to compare
+    source  Mann and Whitney 1947; as a score of this kind, Hendrycks and Gimpel 2017, arXiv:1610.02136
+    """
+    if not len(known) or not len(unknown):
+        raise ValueError(f"expected numbers of both kinds, got {len(known)} and {len(unknown)}")
+    ordered = unknown.sort().values
+    below, up_to = (torch.searchsorted(ordered, known, right=right) for right in (False, True))
+    return float((below + up_to).double().mean() / (2 * len(unknown)))
+
+
 def contributions(features: Tensor, weight: Tensor) -> Tensor:
     """What each channel of the last stage adds to one class's logit.
 

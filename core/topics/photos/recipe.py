@@ -19,6 +19,14 @@ from core.topics.photos import method
 CLASSES = data.SOURCES["photos20"].classes
 # Validation photos for the page, by their place among the 1,000.
 SAMPLES = {"lion": 508, "school_bus": 752, "goldfish": 308, "lighthouse": 458, "espresso": 205}
+# The classes of imagenet_samples that were learnt, under ImageNet's names: the photos of all others are of
+# classes never learnt. By class, not by sight: a tabby and a Labrador retriever are among the others.
+LEARNT = {
+    "black widow", "bullet train", "Egyptian cat", "African elephant", "espresso",
+    "golden retriever", "goldfish", "jellyfish", "koala", "beacon",
+    "lion", "monarch", "orange", "king penguin", "pizza",
+    "school bus", "seashore", "sports car", "teapot", "viaduct",
+}  # fmt: skip
 VALIDATION = 50  # photos of each class, cut from the training part; every choice is made on them
 
 
@@ -246,13 +254,23 @@ def nearest(images: Tensor, labels: Tensor, asked: Tensor) -> Tensor:
     return F.one_hot(labels[distance.argmin(dim=1)], len(CLASSES)).float()
 
 
+def unlearnt() -> Tensor:
+    """Photos of classes that were never learnt, reduced as a visitor's, (180, 3, 64, 64)."""
+    examples = data.load("imagenet_samples", "test")
+    kept = [image for image, name in zip(examples.images, examples.classes, strict=True) if name not in LEARNT]
+    pixels = ((image * 255).round().byte().permute(1, 2, 0).numpy() for image in kept)
+    return torch.stack([method.framed(picture) for picture in pixels])
+
+
 def evaluate(network: nets.ResNet, *, seed: int) -> dict[str, float]:
     """What the network can do, on the 1,000 test photos.
 
     returns accuracy, with the mirror image (`accuracy_flipped`), of the first five, NLL (nat) and ECE;
             accuracy of changed photos (`accuracy_grey` …, see CHANGES); of the validation photos, on which
             every choice was made; and of a simple baseline, the class of the nearest training photo
-            by its pixels (`accuracy_nearest`, the same for every network)
+            by its pixels (`accuracy_nearest`, the same for every network); and AUROC of the evidence and of
+            the largest share for telling the test photos from 180 of classes never learnt
+            (`auroc_evidence`, `auroc_share`)
     """
     train, test = data.load("photos20", "train"), data.load("photos20", "test")
     chosen, held_out = parts(train)
@@ -272,6 +290,9 @@ def evaluate(network: nets.ResNet, *, seed: int) -> dict[str, float]:
         "accuracy_validation": accuracy(batched_logits(network, train.images[held_out]), train.labels[held_out]),
         "accuracy_nearest": accuracy(nearest(train.images[chosen], train.labels[chosen], test.images)),
     }
+    unknown = batched_logits(network, unlearnt())
+    result["auroc_evidence"] = method.auroc(method.evidence(logits), method.evidence(unknown))
+    result["auroc_share"] = method.auroc(probabilities.amax(dim=1), unknown.softmax(dim=1).amax(dim=1))
     for name, change in CHANGES.items():
         generator = torch.Generator().manual_seed(loop.seed_of(seed, 20))
         images = method.changed(test.images, **{**UNCHANGED, **change}, generator=generator)
@@ -286,7 +307,10 @@ def restore(run: store.Run) -> nets.ResNet:
 
 def describe(recipe: Recipe) -> dict[str, Any]:
     """The parts of config.json that follow from the recipe alone."""
-    source = data.SOURCES["photos20"]
+    uses = {
+        "photos20": "trained on 8,000 photos, validated on 1,000, scored on the 1,000 test photos",
+        "imagenet_samples": "180 photos of classes never learnt, for the scores auroc_…; nothing was chosen by them",
+    }
     return {
         "network": {
             "classes": len(CLASSES), "widths": recipe.widths, "blocks": recipe.blocks, "attention": recipe.attention,
@@ -298,11 +322,12 @@ def describe(recipe: Recipe) -> dict[str, Any]:
             {
                 "name": source.name,
                 "title": source.title,
-                "use": "trained on 8,000 photos, validated on 1,000, scored on the 1,000 test photos",
+                "use": uses[source.name],
                 "licence": source.licence,
                 "origin": source.origin,
-                "sha256": source.files,
+                "sha256": source.files | ({"all pictures": source.pictures} if source.pictures else {}),
             }
+            for source in (data.SOURCES[name] for name in uses)
         ],
     }  # fmt: skip
 
