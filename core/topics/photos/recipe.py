@@ -259,7 +259,7 @@ def unlearnt() -> Tensor:
     examples = data.load("imagenet_samples", "test")
     kept = [image for image, name in zip(examples.images, examples.classes, strict=True) if name not in LEARNT]
     pixels = ((image * 255).round().byte().permute(1, 2, 0).numpy() for image in kept)
-    return torch.stack([method.framed(picture) for picture in pixels])
+    return torch.stack([nets.framed(picture) for picture in pixels])
 
 
 def evaluate(network: nets.ResNet, *, seed: int) -> dict[str, float]:
