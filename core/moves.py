@@ -473,10 +473,11 @@ class Moves:
 
     def draw_sheet(self, title: str, *raw: Any) -> Iterator[str]:
         """A sheet was asked for: what there is of it so far, until it is whole or the deadline comes."""
+        html = ""
         try:
             values, own = self.read(raw)
             end = time.monotonic() + self.deadline_s
-            parts, html = self.sheets[title](values, own), ""
+            parts = self.sheets[title](values, own)
             while True:
                 with GATE.enter():  # anew for each part, so that a sheet does not keep others waiting
                     html = next(parts, "")

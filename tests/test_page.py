@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -649,6 +650,68 @@ def test_a_number_is_followed_and_its_place_checked(space: Space) -> None:
 @pytest.mark.parametrize(("sent", "place"), [([4], 4), ([99], 5), (["x"], 1), ([], 1), (None, 1), ("4", 1)])
 def test_a_click_in_the_figure_picks_within_the_range(space: Space, sent: Any, place: int) -> None:
     assert space.take_pick(SimpleNamespace(_data={"pick": sent})) == [place]
+
+
+@pytest.mark.parametrize(("sent", "total"), [([7], 8), ([2.0, "more"], 3)])
+def test_a_click_sets_controls_and_is_answered(
+    space: Space, monkeypatch: pytest.MonkeyPatch, sent: list[Any], total: int
+) -> None:
+    monkeypatch.setattr(space, "clicked", lambda pick: {"n": pick[0]})
+    updates = moved(space, partial(space.click, SimpleNamespace(_data={"pick": sent})), *state(), None)
+    assert shown(updates) == total
+    assert updates["n"] == sent[0]
+    assert "n=" + str(int(sent[0])) in updates["address"]
+
+
+@pytest.mark.parametrize("sent", [[99], ["much"], [], None])
+def test_a_click_outside_the_range_leaves_the_answer(space: Space, monkeypatch: pytest.MonkeyPatch, sent: Any) -> None:
+    monkeypatch.setattr(space, "clicked", lambda pick: {"n": pick[0] if pick else None})
+    updates = moved(space, partial(space.click, SimpleNamespace(_data={"pick": sent})), *state(), None)
+    assert list(updates) == ["note"]
+    assert "from 0 to 9" in sentence(updates)
+
+
+def three_parts(values: dict[str, Any], own: str) -> Iterator[str]:
+    for part in range(3):
+        yield f"{values['n']} {own} part {part}"
+
+
+def test_a_sheet_grows_part_by_part(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space, "sheets", {"Sheet": three_parts})
+    assert list(space.draw_sheet("Sheet", *state(n=4, own=OWN))) == [f"4 {OWN} part {part}" for part in range(3)]
+
+
+def test_a_sheet_stops_at_the_deadline_and_keeps_what_it_has(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space, "sheets", {"Sheet": three_parts})
+    monkeypatch.setattr(space, "deadline_s", 0.0)
+    first, last = space.draw_sheet("Sheet", *state())
+    assert last.startswith(first)
+    assert "Stopped after 0 seconds" in last
+
+
+def test_a_sheet_that_breaks_keeps_what_it_has_and_says_so(
+    space: Space, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaking(values: dict[str, Any], own: str) -> Iterator[str]:
+        yield "the first part"
+        raise WRONG
+
+    monkeypatch.setattr(space, "sheets", {"Sheet": breaking})
+    first, last = space.draw_sheet("Sheet", *state())
+    assert first == "the first part"
+    assert last.startswith(first)
+    assert "The log has it as" in last
+    assert "secret" not in last
+    (refused,) = space.draw_sheet("Sheet", *state(n=99))
+    assert "from 0 to 9" in refused
+
+
+def test_a_sheet_lets_others_in_between_its_parts(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space, "sheets", {"Sheet": three_parts})
+    monkeypatch.setattr(moves, "GATE", serve.Gate(slots=1, waiting=0, patience_s=0.05))
+    sheet = space.draw_sheet("Sheet", *state())
+    next(sheet)
+    assert shown(moved(space, space.move, *state(n=4), None)) == 5
 
 
 def saved(space: Space, *sent: Any) -> tuple[str, dict[str, bytes]]:
