@@ -20,7 +20,7 @@ from core.moves import Answer, Widgets
 from core.page import Space
 from core.topics.photos import method
 from core.topics.photos.card import CARD, CBAM, RUN
-from core.topics.photos.figures import bars, confusion_matrix
+from core.topics.photos.figures import bars, brief, confusion_matrix
 from core.widgets import picture_button, picture_input
 
 RUNS = {"resnet": RUN, "cbam": CBAM}
@@ -67,13 +67,14 @@ def look(values: Mapping[str, Value], own: str) -> tuple[nets.ResNet | nets.Imag
     else:
         picture, _, _ = sample(str(values["photo"]))
     name = str(values["network"])
+    network: nets.ResNet | nets.ImageNet
     if name in PUBLISHED:
         loaded = imagenet.at_hand(PUBLISHED[name])
         network, classes, image = loaded.network, loaded.labels, loaded.view(Image.fromarray(picture))
-        scale = enlarged(loaded)
+        # Pixels of its view along one of the small photo, which shows the whole shorter side in 64.
+        scale = loaded.side / loaded.crop / 64
     else:
-        network, classes, image = networks()[RUNS[name]], CLASSES, nets.framed(picture)[None]
-        scale = 1.0
+        network, classes, image, scale = networks()[RUNS[name]], CLASSES, nets.framed(picture)[None], 1.0
     image = method.changed(
         image,
         turn=int(values["turn"]),
@@ -83,11 +84,6 @@ def look(values: Mapping[str, Value], own: str) -> tuple[nets.ResNet | nets.Imag
         generator=torch.Generator().manual_seed(int(values["seed"])),
     )
     return network, classes, image
-
-
-def enlarged(loaded: imagenet.Loaded) -> float:
-    """How many pixels of its view lie along one of the small photo, which shows the whole shorter side in 64."""
-    return loaded.side / loaded.crop / 64
 
 
 def first_name(label: str) -> str:
@@ -118,8 +114,8 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         "evidence": evidence,
     }
     tiles = [
-        Tile("answer", names[first], f"share {shares[first]:.0%}"),
-        Tile("second", names[second], f"comes second, {shares[second]:.0%}"),
+        Tile("answer", brief(names[first]), f"share {shares[first]:.0%}"),
+        Tile("second", brief(names[second]), f"comes second, {shares[second]:.0%}"),
     ]
     if values["network"] in PUBLISHED:  # nobody has kept the evidence that it finds in photos that it knows
         numbers["many"] = int((shares > 0.01).sum())

@@ -95,6 +95,11 @@ def notes(sentences: Sequence[str], *, error: bool = False) -> str:
     return f"<p class='note{' error' if error else ''}' role='{role}'>{escape(' '.join(sentences))}</p>"
 
 
+def progress(sentence: str) -> str:
+    """How far something is that takes its time; not announced, for it changes several times a second."""
+    return f"<p class='note'>{escape(sentence)}</p>"
+
+
 def tour(card: Card, index: int, chosen: int | None) -> str:
     """One step: the question, and after a choice what to watch and why."""
     step = card.tour[index]

@@ -298,11 +298,12 @@ class Moves:
         return {param.name: values[param.name] for param in self.card.params if values[param.name] in param.fetched}
 
     def want(self, chosen: Mapping[str, Value], remarks: Sequence[str] = ()) -> dict[Any, Any]:
-        """Have the browser ask `bring` for these choices; `remarks` are said beside how far it is."""
+        """Have the browser ask `bring` for these choices; `remarks` are said once they are here."""
         if not chosen:
             return {}
+        parts = self._parts
         asked = {"chosen": chosen, "remarks": [*remarks], "id": uuid.uuid4().hex}  # no two are equal
-        return {self._parts["wanted"]: json.dumps(asked)}
+        return {parts["wanted"]: json.dumps(asked), parts["progress"]: "", parts["fetching"]: gr.update(visible=True)}
 
     def choose(self, shown: str, *raw: Any) -> Iterator[dict[Any, Any]]:
         """A choice of a control that offers things from the Hub.
@@ -315,23 +316,24 @@ class Moves:
             yield self.set_controls({name: former[name] for name in wanted}) | self.want(wanted)
         else:
             for updates in self.move(*raw):
-                yield updates | {self._parts["stop"]: gr.update(visible=False)}
+                yield updates | self.waited()
 
     def bring(self, wanted: str) -> Iterator[dict[Any, Any]]:
-        """What is wanted comes from the Hub: how far it is, then word for `arrive`. Closing it cancels."""
-        parts, hidden = self._parts, {self._parts["stop"]: gr.update(visible=False)}
+        """What is wanted comes from the Hub: how far it is, then word for `arrive`. Closing it cancels.
+
+        How far it is has a place of its own: after a cancellation the browser may still show one such
+        sentence, which would be the last word in the note.
+        """
+        parts = self._parts
         try:
-            asked = json.loads(wanted)
-            chosen = self.fetched(self.card.parse(asked["chosen"]))
-            said, visible = "", {parts["stop"]: gr.update(visible=True)}
-            with closing(self.fetch(chosen)) as sentences:
+            asked, said = json.loads(wanted), ""
+            with closing(self.fetch(self.fetched(self.card.parse(asked["chosen"])))) as sentences:
                 for said in sentences:
-                    yield {parts["note"]: markup.notes([said, *asked["remarks"]])} | visible
-                    visible = {}  # once: each update of this kind costs memory
+                    yield {parts["progress"]: markup.progress(said)}
             asked["remarks"] = [*([said] if said else []), *asked["remarks"]]
-            yield {parts["arrived"]: json.dumps(asked)} | hidden
+            yield {parts["arrived"]: json.dumps(asked)} | self.waited()
         except Exception as error:  # noqa: BLE001  as in `guarded`, but told as a stream
-            yield {parts["note"]: markup.notes([self.explain(error)], error=True)} | hidden
+            yield {parts["note"]: markup.notes([self.explain(error)], error=True)} | self.waited()
 
     def arrive(self, arrived: str, *raw: Any) -> Iterator[dict[Any, Any]]:
         """What was wanted is here: the answer to it, with the other controls as they are by now."""
@@ -343,10 +345,11 @@ class Moves:
 
     def stop(self) -> dict[Any, Any]:
         """The visitor pressed Stop; the browser has ended the event that ran `bring`."""
-        return {
-            self._parts["note"]: markup.notes([STOPPED]),
-            self._parts["stop"]: gr.update(visible=False),
-        }
+        return {self._parts["note"]: markup.notes([STOPPED])} | self.waited()
+
+    def waited(self) -> dict[Any, Any]:
+        """Nothing is on its way any more."""
+        return {self._parts["fetching"]: gr.update(visible=False)}
 
     # ---- tour
 
@@ -456,12 +459,13 @@ class Moves:
         answer.__doc__ = f"{self.card.question} " + " ".join(f"{p.name}: {p.help}" for p in self.card.params)
         return answer
 
-    def take_pick(self, event: gr.EventData) -> list[Value]:
+    def take_pick(self, event: gr.EventData) -> dict[Any, Any]:
         """A dot of the figure was clicked: its customdata says which number."""
-        sent = picked(event)
-        return [
-            param.clamp(value)[0] for param, value in zip(self.pick, [*sent, *[None] * len(self.pick)], strict=False)
-        ]
+        sent = [*picked(event), *[None] * len(self.pick)]
+        return {
+            component: param.clamp(value)[0]
+            for component, param, value in zip(self._parts["pick"], self.pick, sent, strict=False)
+        }
 
     def click(self, event: gr.EventData, *raw: Any) -> Iterator[dict[Any, Any]]:
         """A place of the figure was clicked, which sets controls."""

@@ -29,6 +29,15 @@ window.vitrine = (() => {
       Plotly.react(frame, value.data, fitting(value.layout), { displayModeBar: false, responsive: true }).then(() => {
         if (frame.dataset.bound) return;
         frame.dataset.bound = "yes";
+        // Beside a <base> Plotly names its clip paths by the page's address, and what they clip vanishes when that changes.
+        const local = () => {
+          for (const part of frame.querySelectorAll("[clip-path]")) {
+            const name = part.getAttribute("clip-path").match(/#[^'")]+/);
+            if (name) part.setAttribute("clip-path", `url(${name[0]})`);
+          }
+        };
+        frame.on("plotly_afterplot", local);
+        local();
         frame.on("plotly_click", (event) => {
           const point = event.points.find((candidate) => candidate.customdata !== undefined);
           const [place] = event.points;

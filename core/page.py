@@ -44,7 +44,9 @@ class Space(Moves):
             gr.HTML(markup.head(card, run, scored["mean"]), elem_id="head")
             parts["note"] = gr.HTML("", elem_id="note")
             if any(param.fetched for param in card.params):
-                parts["stop"] = gr.Button("Stop", visible=False, size="sm", elem_id="stop")
+                with gr.Row(elem_id="fetching", visible=False) as parts["fetching"]:
+                    parts["progress"] = gr.HTML("")
+                    parts["stop"] = gr.Button("Stop", size="sm", elem_id="stop")
                 parts["wanted"] = gr.Textbox(visible="hidden")
                 parts["arrived"] = gr.Textbox(visible="hidden")
             with gr.Row(elem_id="columns", equal_height=False):
@@ -230,24 +232,25 @@ class Space(Moves):
         bringing = parts["wanted"].change(
             self.bring,
             parts["wanted"],
-            **{**common, **lane, "outputs": [parts["note"], parts["stop"], parts["arrived"]]},
+            **{**common, **lane, "outputs": [parts[name] for name in ("note", "progress", "fetching", "arrived")]},
         )
-        for component in fetched:
-            component.input(
-                self.guarded(self.choose),
-                [parts["address"], *state, parts["pinned"]],
-                **{**common, "outputs": [*shown, *fetched, parts["wanted"], parts["stop"]]},
-            )
-            component.input(None, cancels=bringing)  # who chooses anew has changed his mind
         parts["arrived"].change(
             self.guarded(self.arrive),
             [parts["arrived"], *state, parts["pinned"]],
             **{**common, "outputs": [*shown, *fetched]},
         )
+        # Who chooses anew or goes elsewhere has changed his mind.
         quiet = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
-        parts["stop"].click(self.stop, None, [parts["note"], parts["stop"]], cancels=bringing, **quiet)
+        parts["stop"].click(self.stop, None, [parts["note"], parts["fetching"]], cancels=bringing, **quiet)
         for name in ("reset", "back", "next"):
-            parts[name].click(lambda: gr.update(visible=False), None, parts["stop"], cancels=bringing, **quiet)
+            parts[name].click(self.waited, None, parts["fetching"], cancels=bringing, **quiet)
+        for component in fetched:
+            component.input(None, cancels=bringing)
+            component.input(
+                self.guarded(self.choose),
+                [parts["address"], *state, parts["pinned"]],
+                **{**common, "outputs": [*shown, *fetched, *(parts[n] for n in ("wanted", "progress", "fetching"))]},
+            )
 
 
 def load_first(slug: str, run: store.Run) -> Answer | None:

@@ -63,6 +63,13 @@ class Visitor:
     def slider(self, name: str) -> Any:
         return self.page.locator(f"#control-{name} input[type=range]")
 
+    def choose(self, name: str, value: str) -> None:
+        """Click a choice of a control, by its key; opens More controls where it is folded."""
+        control = self.page.locator(f"#control-{name}")
+        if not control.is_visible():
+            self.page.click("#more > button")
+        control.locator("label", has=self.page.locator(f"input[value='{value}']")).click()
+
     def sample(self, label: str) -> None:
         self.page.locator("#control-digit label", has_text=re.compile(f"^ *{re.escape(label)} *$")).click()
 

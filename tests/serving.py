@@ -5,10 +5,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -43,14 +44,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(log: Path, *arguments: str, port: int) -> subprocess.Popen:
-    """Start apps/gallery.py and return at once."""
-    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1"}
+def start(
+    log: Path, *arguments: str, port: int, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.Popen:
+    """Start apps/gallery.py and return at once; `environment` is what it is told beside the tests' own."""
+    told = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", **environment}
     with log.open("w") as out:
         return subprocess.Popen(
             [sys.executable, "apps/gallery.py", *arguments],
             cwd=ROOT,
-            env=environment,
+            env=told,
             stdout=out,
             stderr=subprocess.STDOUT,
         )
@@ -71,11 +74,11 @@ def wait_until_up(url: str, process: subprocess.Popen, log: Path) -> float:
 
 
 @contextmanager
-def gallery(log: Path) -> Iterator[Gallery]:
-    """A gallery for a with block; it is ended when the block is left."""
+def gallery(log: Path, **environment: str) -> Iterator[Gallery]:
+    """A gallery for a with block, with these variables in its environment; it is ended when the block is left."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    process = start(log, port=port)
+    process = start(log, port=port, environment=environment)
     try:
         yield Gallery(url, process, log, wait_until_up(url, process, log))
     finally:

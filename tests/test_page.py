@@ -531,14 +531,15 @@ def wanted(space: Space, engine: str) -> str:
     return moved(space, space.choose, "", *distant_state(engine=engine), None)["wanted"]
 
 
-def told(space: Space, updates: dict[Any, Any]) -> str:
-    return sentence({"note": updates[space._parts["note"]]})
+def told(space: Space, updates: dict[Any, Any], place: str = "note") -> str:
+    return sentence({"note": updates[space._parts[place]]})
 
 
 def test_the_former_choice_and_its_answer_stay_until_the_new_one_is_here(distant: Space) -> None:
     updates = moved(distant, distant.choose, "start=one&n=5&engine=here", *distant_state(n=5, engine="far"), None)
-    assert set(updates) == {"engine", "wanted"}
+    assert set(updates) == {"engine", "wanted", "progress", "fetching"}
     assert updates["engine"] == "here"
+    assert updates["fetching"]["visible"] is True
     both = moved(distant, distant.choose, "n=5&engine=far", *distant_state(n=5, engine="gone"), None)
     assert both["engine"] == "far"
     assert wanted(distant, "far") != wanted(distant, "far"), "the browser would not notice"
@@ -547,17 +548,16 @@ def test_the_former_choice_and_its_answer_stay_until_the_new_one_is_here(distant
 def test_a_choice_that_is_at_hand_is_answered_at_once(distant: Space) -> None:
     updates = moved(distant, distant.choose, "", *distant_state(n=5, engine="here"), None)
     assert shown(updates) == 6
-    assert updates["stop"]["visible"] is False
+    assert updates["fetching"]["visible"] is False
 
 
 def test_what_is_brought_is_told_step_by_step_and_then_answered(distant: Space) -> None:
     parts = distant._parts
     first, second, last = distant.bring(wanted(distant, "far"))
-    assert told(distant, first) == "far: 1 of 2 MB"
-    assert first[parts["stop"]]["visible"] is True
-    assert told(distant, second) == "far is loaded."
-    assert parts["stop"] not in second
-    assert last[parts["stop"]]["visible"] is False
+    assert told(distant, first, "progress") == "far: 1 of 2 MB"
+    assert told(distant, second, "progress") == "far is loaded."
+    assert set(first) == set(second) == {parts["progress"]}, "nothing that could come too late"
+    assert last[parts["fetching"]]["visible"] is False
     updates = moved(distant, distant.arrive, last[parts["arrived"]], *distant_state(n=7), None)
     assert shown(updates) == 8, "the other controls as they are by then"
     assert updates["engine"] == "far"
@@ -567,9 +567,9 @@ def test_what_is_brought_is_told_step_by_step_and_then_answered(distant: Space) 
 
 def test_what_does_not_come_is_one_sentence(distant: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     *_, last = distant.bring(wanted(distant, "gone"))
-    assert set(last) == {distant._parts["note"], distant._parts["stop"]}
+    assert set(last) == {distant._parts["note"], distant._parts["fetching"]}
     assert told(distant, last) == "The Hub did not deliver it."
-    assert last[distant._parts["stop"]]["visible"] is False
+    assert last[distant._parts["fetching"]]["visible"] is False
 
     def breaking(_: object) -> Generator[str, None, None]:
         raise WRONG
@@ -603,7 +603,7 @@ def test_who_cancels_ends_what_was_on_its_way(distant: Space) -> None:
     assert ENDED == ["far"]
     updates = moved(distant, distant.stop)
     assert sentence(updates).startswith("Stopped.")
-    assert updates["stop"]["visible"] is False
+    assert updates["fetching"]["visible"] is False
 
 
 def test_who_waits_for_the_hub_takes_no_place_from_others(distant: Space, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -625,7 +625,7 @@ def test_an_address_is_answered_with_what_is_here_until_the_rest_has_come(distan
 
 
 def test_a_page_that_needs_no_hub_has_nothing_of_this(space: Space) -> None:
-    assert not {"stop", "wanted", "arrived"} & space._parts.keys()
+    assert not {"stop", "fetching", "progress", "wanted", "arrived"} & space._parts.keys()
 
 
 # ---- compare, follow, take away
@@ -649,7 +649,7 @@ def test_a_number_is_followed_and_its_place_checked(space: Space) -> None:
 
 @pytest.mark.parametrize(("sent", "place"), [([4], 4), ([99], 5), (["x"], 1), ([], 1), (None, 1), ("4", 1)])
 def test_a_click_in_the_figure_picks_within_the_range(space: Space, sent: Any, place: int) -> None:
-    assert space.take_pick(SimpleNamespace(_data={"pick": sent})) == [place]
+    assert space.take_pick(SimpleNamespace(_data={"pick": sent})) == {space._parts["pick"][0]: place}
 
 
 @pytest.mark.parametrize(("sent", "total"), [([7], 8), ([2.0, "more"], 3)])

@@ -205,6 +205,19 @@ def test_what_cannot_be_followed_is_said(hub: Hub) -> None:
     assert f"{answered('convnext').numbers['confidence']:.1%}" in steps[3]
 
 
+def test_a_long_name_is_cut_where_it_would_not_fit(hub: Hub) -> None:
+    long = [f"German short-haired pointer {number}" for number in range(5)]
+    dogs = replace(TINY["resnet18"], repository="timm/test_resnet.dogs")
+    PUBLISHED["resnet18"] = dogs  # the fixture puts the list back
+    hub.put(dogs.repository, COMMIT, files(dogs, num_classes=5, label_names=long))
+    bring("resnet18")
+    found = answered("resnet18")
+    assert found.tiles[0].value == "German short-haire…"
+    assert found.figure["layout"]["yaxis"]["ticktext"] == ["German short-haire…"] * 5
+    assert found.numbers["answer"] in long
+    assert found.figure["data"][0]["hovertext"][0].endswith(found.numbers["answer"])
+
+
 def test_names_from_the_hub_are_escaped(hub: Hub) -> None:
     wild = replace(TINY["resnet18"], repository="timm/test_resnet.wild")
     PUBLISHED["resnet18"] = wild  # the fixture puts the list back

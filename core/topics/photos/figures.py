@@ -8,7 +8,12 @@ from torch import Tensor
 from core import draw
 from core.draw import Figure
 
-LONGEST_NAME = 19  # letters that fit beside the bars
+LONGEST_NAME = 19  # letters
+
+
+def brief(name: str) -> str:
+    """A class's name, cut to what fits beside a bar and into a tile."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def bars(probabilities: Tensor, classes: Sequence[str], sentence: str) -> Figure:
@@ -18,7 +23,6 @@ def bars(probabilities: Tensor, classes: Sequence[str], sentence: str) -> Figure
     """
     top = probabilities.topk(5)
     names = [classes[place] for place in top.indices]
-    ticks = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names]
     shares = (100 * top.values).numpy()
     figure = draw.figure(height=246, sentence=sentence)
     figure.add_bar(
@@ -36,7 +40,12 @@ def bars(probabilities: Tensor, classes: Sequence[str], sentence: str) -> Figure
     figure.update_layout(
         xaxis={"range": [0, 112], "tickvals": [0, 25, 50, 75, 100], "title": {"text": "share (%)"}},
         # Names stand where the bars are, so that bars move and names change, but never both jump.
-        yaxis={"range": [4.6, -0.6], "tickvals": list(range(5)), "ticktext": ticks, "showgrid": False},
+        yaxis={
+            "range": [4.6, -0.6],
+            "tickvals": list(range(5)),
+            "ticktext": [brief(name) for name in names],
+            "showgrid": False,
+        },
         margin={"l": 140},
         bargap=0.35,
     )
