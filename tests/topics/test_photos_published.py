@@ -14,36 +14,22 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
-from hub import Hub, asked_by_the_client
+from hub import Hub
 from PIL import Image
-from published import COMMIT, MOBILENET, files, mobilenet
+from published import COMMIT, LABELS, MOBILENET, TINY, files, mobilenet, tiny_hub
 
 from apps import photos
 from core import data, draw, imagenet
-from core.card import PUBLISHED, Published, Refused
+from core.card import PUBLISHED, Refused
 from core.moves import Answer
 from core.topics.photos import method
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LABELS = [f"thing {number}, also called {number}" for number in range(12)]
-STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
-TINY = {
-    "resnet18": Published("timm/test_resnet.tiny", COMMIT, "test_resnet", "Tiny", 1.3, STAGES),
-    "convnext": Published(
-        "timm/test_convnext.tiny", COMMIT, "test_convnext", "Next", 1.1, ("stem", *(f"stage{n}" for n in range(1, 5)))
-    ),
-}
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A Hub with small networks in the place of two published ones, and nothing in memory."""
-    monkeypatch.setattr(imagenet, "_held", None)
-    monkeypatch.setattr(imagenet, "_job", None)
-    with Hub() as hub, asked_by_the_client(hub, tmp_path / "cache", monkeypatch):
-        for name, published in TINY.items():
-            monkeypatch.setitem(PUBLISHED, name, published)
-            hub.put(published.repository, COMMIT, files(published, num_classes=len(LABELS), label_names=LABELS))
+    with tiny_hub(tmp_path / "cache", monkeypatch) as hub:
         yield hub
 
 
