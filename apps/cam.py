@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core import data, draw, imagenet, nets, serve, store, upload
+from core import data, draw, imagenet, markup, nets, serve, store, upload
 from core.card import PUBLISHED, Refused, Value
 from core.markup import Tile
 from core.moves import Answer, Widgets
@@ -27,6 +27,8 @@ PAIRS = {"lion_goldfish": ("lion", "goldfish"), "bus_espresso": ("school_bus", "
 LONGEST_SIDE = 384  # of the picture that travels with every move, in pixels
 STEPS = 8  # of insertion and deletion, four for the larger networks
 BLUR = 6 / 64  # how far an inserted photo is blurred at first, as a share of its height
+NO_MAP = "–"
+LARGE_N = 25  # noisy copies or steps with a network from the Hub
 LADDER_SIGMAS, LADDER_COUNTS = (0.05, 0.1, 0.2, 0.3), (1, 4, 16, 64)  # as in the paper's figure 3
 
 
@@ -37,7 +39,7 @@ def networks() -> dict[str, nets.ResNet]:
     return {run.name: run.fill(nets.ResNet(**run.network)) for run in runs}
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=4)
 def forgetful(network: str, forgotten: str, seed: int) -> nets.ResNet:
     """This network with the weights of its classifier and its last stages drawn anew."""
     known = networks()[NETWORKS[network]]
@@ -53,10 +55,7 @@ def lost(network: nets.ResNet, forgotten: str) -> list[str]:
 def photos(name: str) -> tuple[np.ndarray, ...]:
     """The photos of a sample from left to right, (H, W, 3) uint8; one, unless it is a pair."""
     kept = store.load(NETWORKS["resnet"]).tensors("samples.safetensors")
-    return tuple(
-        kept[part].numpy() if part in kept else (data.photographs()[part] * 255).byte().permute(1, 2, 0).numpy()
-        for part in PAIRS.get(name, (name,))
-    )
+    return tuple(kept[part].numpy() if part in kept else data.photograph(part) for part in PAIRS.get(name, (name,)))
 
 
 @cache
@@ -73,10 +72,12 @@ def look(values: Mapping[str, Value], own: str) -> Case:
     known: nets.ResNet | nets.ImageNet
     if key in PUBLISHED:
         loaded = imagenet.at_hand(PUBLISHED[key])
-        lacks(PUBLISHED[key].title, loaded.network, values, len(pictures))
+        if forgotten != "none":
+            raise Refused(f"Weights are drawn anew in the two small networks only, not in {loaded.published.title}.")
+        if len(pictures) > 1 and "patches" in loaded.network.stages:
+            raise Refused(f"{loaded.published.title} takes squares only. Choose a single photo.")
         known = network = loaded.network
-        classes = tuple(label.split(",")[0] for label in loaded.labels)
-        synonyms = loaded.labels
+        classes, synonyms = loaded.names, loaded.labels
         image = torch.cat([loaded.view(Image.fromarray(picture)) for picture in pictures], dim=3)
     else:
         known = networks()[NETWORKS[key]]
@@ -103,17 +104,18 @@ def look(values: Mapping[str, Value], own: str) -> Case:
     )
 
 
-def lacks(title: str, network: nets.ImageNet, values: Mapping[str, Value], pictures: int) -> None:
-    """Say what a published network cannot be asked for; raises Refused."""
+def check_method(values: Mapping[str, Value], network: nets.Staged) -> None:
+    """Raise Refused for a method that this published network does not have, or that would take too long on it."""
+    title, name = PUBLISHED[str(values["network"])].title, str(values["method"])
     rectifies = any(isinstance(part, torch.nn.ReLU | torch.nn.ReLU6) for part in network.modules())
-    if values["forgotten"] != "none":
-        raise Refused(f"Weights are drawn anew in the two small networks only, not in {title}.")
-    if pictures > 1 and "patches" in network.stages:
-        raise Refused(f"{title} takes squares only. Choose a single photo.")
-    if values["method"] == "cam" and network.classifier is None:
+    if name == "cam" and network.classifier is None:
         raise Refused(f"CAM needs a mean over places and then one linear layer; {title} has more. Take Grad-CAM.")
-    if values["method"] == "guided_backpropagation" and not rectifies:
-        raise Refused(f"Guided backpropagation changes the way back through ReLUs; {title} has none.")
+    if name in ("guided_backpropagation", "grad_cam_plus_plus") and not rectifies:
+        raise Refused(f"{METHODS[name]} counts on ReLUs; {title} has none. Take Grad-CAM.")
+    if name == "ablation_cam" and values["stage"] != "last":
+        raise Refused(f"Ablation-CAM asks {title} once for each channel: only the last layer is quick enough.")
+    if name in ("smooth_grad", "integrated_gradients") and int(values["n"]) > LARGE_N:
+        raise Refused(f"{METHODS[name]} of {title} takes its time: n is at most {LARGE_N} there.")
 
 
 def options_of(values: Mapping[str, Value], case: Case) -> maps.Options:
@@ -129,6 +131,8 @@ def options_of(values: Mapping[str, Value], case: Case) -> maps.Options:
 
 def draw_map(values: Mapping[str, Value], case: Case, network: nets.Staged | None = None) -> Tensor:
     """The map of the chosen method, (1, h, w); of another network's, where one is given."""
+    if values["network"] in PUBLISHED:
+        check_method(values, case.network)
     return maps.draw_map(
         str(values["method"]), network or case.network, case.image, case.target, options_of(values, case)
     )
@@ -158,61 +162,65 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     heat = draw_map(values, case)
     largest = float(heat.abs().amax())
     empty = float(heat.amax() - heat.amin()) <= 1e-9 * largest
-    height, width = case.size
-    chance = checks.random_map((1, 8, 8 * width // height), generator=torch.Generator().manual_seed(seed))
+    # As fine as the map: the finer the grain, the sooner even chance leaves something of everything.
+    chance = checks.random_map((1, *heat.shape[1:]), generator=torch.Generator().manual_seed(seed))
     of_map, of_chance = curves_of(case, [heat, chance], seed)
-    share, drop = case.share(), float(checks.average_drop(case.network, case.image, heat, torch.tensor([case.label])))
-    numbers: dict[str, float | str] = {"method": name, "explained": case.named, "share": share}
+    share = case.share()
+    numbers: dict[str, float | str] = {"method": name, "explained": case.named, "share": share, "largest": largest}
     tiles = [Tile("answer", case.name, f"share {share:.0%}")]
     for kind in ("insertion", "deletion"):
         area, by_chance = (float(getattr(curves, f"{kind}_area")) for curves in (of_map, of_chance))
-        numbers |= {kind: area, f"{kind}_chance": by_chance}
-        tiles.append(Tile(kind, f"{area:.0%}", f"{kind}; chance {by_chance:.0%}"))
-    numbers |= {"drop": drop, "largest": largest}
+        if not empty:
+            numbers |= {kind: area, f"{kind}_chance": by_chance}
+        tiles.append(Tile(kind, NO_MAP if empty else f"{area:.0%}", f"{kind}; chance {by_chance:.0%}"))
     if values["cover"]:
         left = case.share(case.covered())
         bright = float(heat[0][case.at_spot(heat[0])]) / max(largest, 1e-30)
         numbers |= {"covered": left, "kept": left / share, "bright": bright}
         tiles.append(Tile("spot", f"{left:.0%}", f"with the spot covered; was {share:.0%}"))
-    else:
+    elif not empty:
+        drop = float(checks.average_drop(case.network, case.image, heat, torch.tensor([case.label])))
+        numbers["drop"] = drop
         tiles.append(Tile("drop", f"{drop:.0%}", "of the share goes with what is dark"))
     if case.network is not case.known:
         likeness = float(checks.spearman(heat.abs(), draw_map(values, case, case.known).abs()))
         numbers["likeness"] = likeness
-        tiles.append(Tile("likeness", f"{likeness:.0%}", "likeness to the trained network's map"))
-    elif case.half is not None:
+        tiles.append(Tile("likeness", f"{likeness:.2f}", "likeness to the trained network's map"))
+    elif case.half is not None and not empty:
         inside = float(checks.share_inside(checks.enlarged(heat, case.size), case.half))
         numbers["pointing"] = inside
         tiles.append(Tile("pointing", f"{inside:.0%}", f"of the heat is on the {case.name}'s half"))
     row, column = divmod(int(heat[0].argmax()), heat.shape[2])
     right, down = 100 * (column + 0.5) / heat.shape[2], 100 * (row + 0.5) / heat.shape[1]
     found = "no map" if empty else f"brightest {right:.0f} % from the left, {down:.0f} % down"
+    shown = figures.reduced(heat[0])
     figure = figures.looked(
         case,
-        heat[0],
+        shown,
         {"map": of_map, "chance": of_chance},
         strength=0.0 if empty else float(values["strength"]),
         smooth=bool(values["smooth"]),
-        unit=maps.UNITS[name],
+        unit=maps.unit(name, options_of(values, case)),
         covered=bool(values["cover"]),
         sentence=f"{METHODS[name]} for {case.named}, {share:.0%}: {found}.",
     )
-    remark = f"{METHODS[name]} is the same everywhere here, so no map is painted. {why_empty(case)}" if empty else ""
+    remark = f"{METHODS[name]} is the same everywhere, so no map is painted. {why_empty(case, name)}" if empty else ""
     rows = [
         {"row": y, "column": x, "value": float(f"{value:.5g}")}
-        for y, line in enumerate(heat[0].tolist())
+        for y, line in enumerate(shown.tolist())
         for x, value in enumerate(line)
     ]
-    return Answer(
-        draw.to_json(figure), tiles, numbers, rows, [{"own": own, "shown": thumbnail(str(values["photo"]))}], remark
-    )
+    own_photo = {"own": own, "shown": thumbnail(str(values["photo"]))}
+    return Answer(draw.to_json(figure), tiles, numbers, rows, [own_photo], remark)
 
 
-def why_empty(case: Case) -> str:
+def why_empty(case: Case, name: str) -> str:
     """Why a map is the same everywhere."""
     if case.label == case.other:
         return "The two classes are the same, so that nothing is left to explain."
-    return "Nothing in this layer speaks for the class. CAM shows what speaks against it."
+    if name in maps.OF_FEATURES:
+        return "Weighed and added up, the layer's channels speak for the class in no place."
+    return "It finds the same in every pixel."
 
 
 @torch.no_grad()
@@ -221,9 +229,10 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
     case, name = look(values, own), str(values["method"])
     heat = draw_map(values, case)[0]
     row, column = case.at_spot(heat)
+    unit = maps.unit(name, options_of(values, case))
     steps = [
         f"{METHODS[name]} has {heat.shape[0]} x {heat.shape[1]} values; the one {values['x']} % from the left and "
-        f"{values['y']} % down is <b>{float(heat[row, column]):.3g}</b> {maps.UNITS[name]}; the largest magnitude is "
+        f"{values['y']} % down is <b>{float(heat[row, column]):.3g}</b> {unit}; the largest magnitude is "
         f"{float(heat.abs().max()):.3g}.",
     ]
     if name in ("cam", "grad_cam"):
@@ -268,31 +277,27 @@ def clicked(pick: list) -> dict[str, Value]:
 
 def picture(case: Case, heat: Tensor, caption: str) -> str:
     """One map of a sheet."""
-    url = draw.picture_url(figures.painted(case.image[0], heat[0], strength=0.8))
-    return f'<figure><img src="{url}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
+    return markup.picture(draw.picture_url(figures.painted(case.image[0], heat[0], strength=0.8)), caption)
 
 
 def all_methods(values: dict[str, Value], own: str) -> Iterator[str]:
     """Every method that the network has, on this photo, with what it scores."""
-    pictures = []
+    case, pictures = look(values, own), []
     for name, title in METHODS.items():
-        chosen = {**values, "method": name}
         try:
-            case = look(chosen, own)
+            with torch.no_grad():
+                heat = draw_map({**values, "method": name}, case)
+                (curves,) = curves_of(case, [heat], int(values["seed"]))
+            scores = f"insertion {float(curves.insertion_area):.0%}, deletion {float(curves.deletion_area):.0%}"
+            pictures.append(picture(case, heat, f"{title}: {scores}"))
         except Refused as refusal:
             pictures.append(f"<figure><figcaption>{escape(str(refusal))}</figcaption></figure>")
-            continue
-        with torch.no_grad():
-            heat = draw_map(chosen, case)
-            (curves,) = curves_of(case, [heat], int(values["seed"]))
-        scores = f"insertion {float(curves.insertion_area):.0%}, deletion {float(curves.deletion_area):.0%}"
-        pictures.append(picture(case, heat, f"{title}: {scores}"))
         yield f"<p>For {escape(case.named)}.</p><div class='photos wide'>{''.join(pictures)}</div>"
 
 
 def ladder(values: dict[str, Value], own: str) -> Iterator[str]:
-    """SmoothGrad with more noise from top to bottom and more copies from left to right."""
-    case = look({**values, "method": "smooth_grad"}, own)
+    """SmoothGrad, the mean, with more noise from top to bottom and more copies from left to right."""
+    case = look(values, own)
     pictures: list[str] = []
     for sigma in LADDER_SIGMAS:
         maps_so_far = method.smooth_grad_so_far(
@@ -316,7 +321,7 @@ def snippet(values: Mapping[str, Value], own: str) -> str:
     if own:
         load = f'numpy.asarray(Image.open("{upload.file_name(own)}").convert("RGB"))'
     elif photo == "astronaut":
-        load = "(data.photographs()[name] * 255).byte().permute(1, 2, 0).numpy()"
+        load = "data.photograph(name)"
     else:
         load = f'store.load("{NETWORKS["resnet"]}").tensors("samples.safetensors")[name].numpy()'
     if key in PUBLISHED:
@@ -343,8 +348,8 @@ print("drop", float(checks.average_drop(network, image, heat, label)))'''
 def measured() -> draw.Figure:
     """The ranking of the methods, from the stored run."""
     run = store.load(RUN)
-    pointing, gain = ([run.score(f"{kind}_{name}") for name in METHODS] for kind in ("pointing", "gain"))
-    return figures.ranking(METHODS, pointing, gain, run.score("gain_random")["mean"])
+    scores = {kind: [run.score(f"{kind}_{name}") for name in METHODS] for kind in ("pointing", "gain", "likeness")}
+    return figures.ranking(list(METHODS.values()), **scores)
 
 
 def widgets(first: Answer) -> Widgets:

@@ -54,7 +54,7 @@ def sample(name: str) -> tuple[np.ndarray, str, int]:
     if name in samples():
         pixels = samples()[name].numpy()
         return pixels, draw.picture_url(pixels), int(samples()[f"{name}_label"])
-    pixels = (data.photographs()[name] * 255).byte().permute(1, 2, 0).numpy()
+    pixels = data.photograph(name)
     small = Image.fromarray(pixels)
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return pixels, draw.jpeg_url(small), -1
@@ -70,7 +70,7 @@ def look(values: Mapping[str, Value], own: str) -> tuple[nets.ResNet | nets.Imag
     network: nets.ResNet | nets.ImageNet
     if name in PUBLISHED:
         loaded = imagenet.at_hand(PUBLISHED[name])
-        network, classes, image = loaded.network, loaded.labels, loaded.view(Image.fromarray(picture))
+        network, classes, image = loaded.network, loaded.names, loaded.view(Image.fromarray(picture))
         # Pixels of its view along one of the small photo, which shows the whole shorter side in 64.
         scale = loaded.side / loaded.crop / 64
     else:
@@ -86,11 +86,6 @@ def look(values: Mapping[str, Value], own: str) -> tuple[nets.ResNet | nets.Imag
     return network, classes, image
 
 
-def first_name(label: str) -> str:
-    """ImageNet's classes list their synonyms: "tabby, tabby cat"."""
-    return label.split(",")[0]
-
-
 def shares_of(network: nets.ResNet | nets.ImageNet, image: Tensor, logits: Tensor, *, mirror: bool) -> Tensor:
     """What the bars show: each class's share, (K,); `logits` are those of the image, (1, K)."""
     return (method.flipped_too(network, image) if mirror else logits.softmax(dim=1))[0]
@@ -104,29 +99,28 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     logits = network(image)
     shares = shares_of(network, image, logits, mirror=bool(values["mirror"]))
     first, second = shares.topk(2).indices.tolist()
-    names = [first_name(name) for name in classes]
     evidence = float(method.evidence(logits))
     numbers = {
-        "answer": names[first],
+        "answer": classes[first],
         "confidence": float(shares[first]),
-        "second": names[second],
+        "second": classes[second],
         "second_share": float(shares[second]),
         "evidence": evidence,
     }
     tiles = [
-        Tile("answer", brief(names[first]), f"share {shares[first]:.0%}"),
-        Tile("second", brief(names[second]), f"comes second, {shares[second]:.0%}"),
+        Tile("answer", brief(classes[first]), f"share {shares[first]:.0%}"),
+        Tile("second", brief(classes[second]), f"comes second, {shares[second]:.0%}"),
     ]
-    if values["network"] in PUBLISHED:  # nobody has kept the evidence that it finds in photos that it knows
+    if values["network"] != "resnet":  # nobody has kept the evidence that it finds in photos that it knows
         numbers["many"] = int((shares > 0.01).sum())
-        tiles.append(Tile("many", str(numbers["many"]), f"of {len(names):,} classes have more than 1 %"))
+        tiles.append(Tile("many", str(numbers["many"]), f"of {len(classes):,} classes have more than 1 %"))
     else:
-        # How many of the validation photos have less evidence; the percentiles belong to the network without CBAM.
+        # How many of the validation photos have less evidence.
         numbers["usual"] = float(torch.searchsorted(samples()["evidence"], evidence)) / 101
         tiles.append(Tile("evidence", f"{numbers['usual']:.0%}", "of the photos it knows have less evidence"))
-        if not own:
+        if not own and label >= 0:
             numbers["correct"] = int(first == label)
-    sentence = f"{names[first]} {shares[first]:.0%}, then {names[second]} {shares[second]:.0%}."
+    sentence = f"{classes[first]} {shares[first]:.0%}, then {classes[second]} {shares[second]:.0%}."
     rows = [
         {"class": name, "share": float(f"{share:.6g}"), "logit": float(f"{logit:.6g}")}
         for name, share, logit in zip(classes, shares.tolist(), logits[0].tolist(), strict=True)
@@ -134,7 +128,7 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     shown = {"own": own, "shown": url}
     side = image.shape[3]
     sight = markup.sight(draw.picture_url(image[0].permute(1, 2, 0).numpy()), f"the photo in {side} by {side} pixels")
-    return Answer(draw.to_json(bars(shares, names, sentence)), tiles, numbers, rows, [shown, sight])
+    return Answer(draw.to_json(bars(shares, classes, sentence)), tiles, numbers, rows, [shown, sight])
 
 
 @torch.inference_mode()
@@ -144,7 +138,7 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
     features, logits = network.features(image)[0], network(image)
     shares = shares_of(network, image, logits, mirror=bool(values["mirror"]))
     chosen, logits = int(shares.topk(len(BARS)).indices[int(pick[0]) - 1]), logits[0]
-    name, logit, total = escape(first_name(classes[chosen])), float(logits[chosen]), float(logits.exp().sum())
+    name, logit, total = escape(classes[chosen]), float(logits[chosen]), float(logits.exp().sum())
     channels, height, width = features.shape
     side = image.shape[3]
     steps = [
@@ -181,8 +175,7 @@ def classes() -> str:
     kept = samples()
 
     def figure(picture: Tensor, caption: str) -> str:
-        url = draw.picture_url(picture.numpy())
-        return f'<figure><img src="{url}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
+        return markup.picture(draw.picture_url(picture.numpy()), caption)
 
     known = "".join(
         figure(torch.cat(list(row), dim=1), name) for row, name in zip(kept["classes"], CLASSES, strict=True)
@@ -211,7 +204,7 @@ def snippet(values: Mapping[str, Value], own: str) -> str:
     elif photo in samples():
         load = f'run.tensors("samples.safetensors")["{photo}"].numpy()'
     else:
-        load = f'(data.photographs()["{photo}"] * 255).byte().permute(1, 2, 0).numpy()'
+        load = f'data.photograph("{photo}")'
     blur, rest = values["blur"], ", ".join(f"{key}={values[key]}" for key in ("turn", "grey", "tiles"))
     if network in PUBLISHED:
         model = f"""[*_, last] = imagenet.loading(card.PUBLISHED["{network}"]); seen = last.loaded; model = seen.network

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -174,7 +175,6 @@ def _photos(source: Source, split: str) -> Examples:
     import io
     import tarfile
 
-    import numpy as np
     from PIL import Image
 
     [(file, sha256)] = source.files.items()
@@ -203,7 +203,6 @@ def _listed(source: Source, split: str) -> Examples:
     import csv
     import io
 
-    import numpy as np
     from PIL import Image
 
     folder = _root_for(source, "which are labels.csv and the photos that it lists") / source.folder
@@ -285,6 +284,11 @@ def photographs() -> dict[str, Tensor]:
     return {name: torch.from_numpy(picture).permute(2, 0, 1).float() / 255 for name, picture in pictures.items()}
 
 
+def photograph(name: str) -> np.ndarray:
+    """One of `photographs` as a file would hold it, (H, W, 3) uint8."""
+    return (photographs()[name] * 255).round().byte().permute(1, 2, 0).numpy()
+
+
 def drawn(shape: str, size: int = 28) -> Tensor:
     """A shape or digit drawn by code, bright on dark, stroke and margins as in MNIST.
 
@@ -293,7 +297,6 @@ def drawn(shape: str, size: int = 28) -> Tensor:
     returns (1, size, size) float32 in [0, 1]
     raises  ValueError for anything else
     """
-    import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
     scale = 8  # drawn large and shrunk, so that strokes have soft edges like a pen's

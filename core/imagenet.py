@@ -53,6 +53,11 @@ class Loaded:
     crop: float
     interpolation: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The first of each label's synonyms: "tabby" of "tabby, tabby cat"."""
+        return tuple(label.split(",")[0] for label in self.labels)
+
     def view(self, picture: Image.Image | Tensor) -> Tensor:
         """What of this picture does the network see?
 

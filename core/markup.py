@@ -87,6 +87,11 @@ def sight(url: str, description: str) -> str:
     )
 
 
+def picture(url: str, caption: str) -> str:
+    """One picture of a sheet, with words below."""
+    return f'<figure><img src="{url}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
+
+
 def notes(sentences: Sequence[str], *, error: bool = False) -> str:
     """What the page has to say to the visitor, announced to screen readers; empty if nothing."""
     if not sentences:

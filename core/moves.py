@@ -237,17 +237,10 @@ class Moves:
         own = draw.jpeg_url(picture)
         values, _ = self.read(raw)
         for answer in self.answers(values, own):
-            updates = self.fill(answer, values, own, raw[-1])
+            updates = self.fill(answer, values, own, raw[-1], remarks)
             widget = self._widgets.own
             shown = updates[widget]["shown"] if widget in updates else ""
-            yield (
-                updates
-                | {
-                    widget: {"own": own, "shown": shown},
-                    self._parts["note"]: markup.notes([*remarks, NOT_IN_LINK]),
-                }
-                | self.set_sample(None)
-            )
+            yield updates | {widget: {"own": own, "shown": shown}} | self.set_sample(None)
 
     def own_changed(self, *raw: Any) -> Iterator[dict[Any, Any]]:
         """The visitor drew: no sample is chosen any more, and the canvas is left as it is."""
@@ -419,7 +412,8 @@ class Moves:
         answer = self.last_answer(values, own)
         settings = self.settings(values, own)
         picture = markup.file_link("Your picture", upload.file_name(own), own) if own.startswith("data:image/") else ""
-        snippet = self.snippet(values, own)
+        with GATE.enter():  # it may ask the network which class is meant
+            snippet = self.snippet(values, own)
         text = markup.downloads(self.card, settings, answer.numbers, answer.rows, snippet, picture)
         return {self._parts["save"]: text}
 
@@ -481,15 +475,17 @@ class Moves:
         try:
             values, own = self.read(raw)
             end = time.monotonic() + self.deadline_s
-            parts = self.sheets[title](values, own)
+            parts, late = self.sheets[title](values, own), False
             while True:
                 with GATE.enter():  # anew for each part, so that a sheet does not keep others waiting
-                    html = next(parts, "")
-                if not html:
+                    part = next(parts, "")
+                if not part:
                     return
+                html = part
                 yield html
-                if time.monotonic() > end:
+                if late:
                     raise Refused(f"Stopped after {self.deadline_s:g} seconds; what was reached so far is shown.")
+                late = time.monotonic() > end  # one part more tells whether this one was the last
         except Exception as error:  # noqa: BLE001  as in `guarded`
             yield html + markup.notes([self.explain(error)], error=True)
 

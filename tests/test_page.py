@@ -684,9 +684,11 @@ def test_a_sheet_grows_part_by_part(space: Space, monkeypatch: pytest.MonkeyPatc
 def test_a_sheet_stops_at_the_deadline_and_keeps_what_it_has(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space, "sheets", {"Sheet": three_parts})
     monkeypatch.setattr(space, "deadline_s", 0.0)
-    first, last = space.draw_sheet("Sheet", *state())
-    assert last.startswith(first)
+    _, second, last = space.draw_sheet("Sheet", *state())
+    assert last.startswith(second)
     assert "Stopped after 0 seconds" in last
+    monkeypatch.setattr(space, "sheets", {"Sheet": lambda values, own: iter(["whole"])})
+    assert list(space.draw_sheet("Sheet", *state())) == ["whole"], "nothing was left to stop"
 
 
 def test_a_sheet_that_breaks_keeps_what_it_has_and_says_so(

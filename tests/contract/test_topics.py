@@ -232,6 +232,14 @@ def test_every_run_reproduces_its_stored_output(card: Card) -> None:
 
 
 @every_topic
+def test_a_run_that_uses_another_measured_the_weights_that_are_there(card: Card) -> None:
+    for run in runs_of(card).values():
+        if "uses" in run.config:
+            weights = store.load(run.config["uses"]).config["files"]["model.safetensors"]
+            assert run.config["uses_sha256"] == weights, f"make train TOPIC={card.slug} measures {run.name} again"
+
+
+@every_topic
 def test_every_file_of_a_run_is_whole_and_listed(card: Card) -> None:
     for run in runs_of(card).values():
         for file in run.config["files"]:

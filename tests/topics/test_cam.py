@@ -814,7 +814,6 @@ def test_maps_that_depend_on_weights_change_when_they_are_forgotten(network):
     fresh = checks.randomised(network, ["classifier", "stage3"], generator=generator(1))
     alike = checks.spearman(method.grad_cam(network, images, CLASS), method.grad_cam(fresh, images, CLASS))
     assert (alike.abs() < 0.9).all()
-    assert torch.equal(method.edges(images), method.edges(images))
 
 
 def test_checks_refuse_what_does_not_fit(network):

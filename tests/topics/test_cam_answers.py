@@ -151,7 +151,19 @@ def test_every_method_of_the_card_draws_a_map(name):
     heat = map_of(method=name, n=2)
     assert heat.dim() == 3
     assert torch.isfinite(heat).all()
-    assert name in maps.UNITS
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "unit"),
+    [
+        ("grad_cam", "mean", "logits"),
+        ("smooth_grad", "mean", "logits per unit of brightness"),
+        ("smooth_grad", "variance", "(logits per unit of brightness)²"),
+        ("gradient", "variance", "logits per unit of brightness"),
+    ],
+)
+def test_a_map_has_its_unit(name, kind, unit):
+    assert maps.unit(name, maps.Options(kind=kind)) == unit
 
 
 def test_an_unknown_method_is_refused_by_name():
@@ -181,10 +193,11 @@ def test_smooth_grad_so_far_is_smooth_grad_of_as_many_copies(count):
 # ---- figures
 
 
-def test_full_colour_is_where_a_hundredth_is_stronger():
-    heat = torch.arange(-100.0, 101.0).view(3, 67)
-    assert figures.strong(heat) == pytest.approx(99, abs=1)
-    assert figures.relative(heat).abs().max() == 100
+def test_one_outlier_does_not_leave_the_others_pale():
+    heat = torch.ones(20, 50)
+    heat[3, 4] = -1000
+    assert figures.strong(heat) == 1
+    assert figures.relative(heat).unique().tolist() == [-100, 100]
 
 
 def test_a_map_of_zeros_stays_pale():
@@ -233,6 +246,18 @@ def test_the_value_that_is_followed_is_that_of_the_map(name):
     assert "instead of" in steps[-1]
 
 
+@pytest.mark.parametrize("name", ["cam", "grad_cam"])
+@pytest.mark.parametrize(("x", "y"), [(10, 10), (55, 40), (99, 99)])
+def test_the_channels_of_the_value_add_up_to_it(name, x, y):
+    values = CARD.parse({"method": name, "x": x, "y": y})
+    case = cam.look(values, "")
+    heat = map_of(**values)[0]
+    (together,) = [step for step in cam.follow(values, "", []) if step.startswith("All together: ")]
+    total = float(together.removeprefix("All together: ").split(". ")[0].rstrip("."))
+    total = max(total, 0) if name == "grad_cam" else total
+    assert total == pytest.approx(float(heat[case.at_spot(heat)]), abs=6e-4)
+
+
 # ---- the recipe
 
 
@@ -270,5 +295,8 @@ def test_a_small_evaluation_has_every_number(monkeypatch):
     for name in (*METHODS, "random"):
         for kind in ("pointing", "insertion", "deletion", "drop"):
             assert 0 <= scores[f"{kind}_{name}"] <= 1
-        assert scores[f"gain_{name}"] == pytest.approx(scores[f"insertion_{name}"] - scores[f"deletion_{name}"])
+    assert scores["gain_random"] == pytest.approx(0, abs=0.5)
+    gained = scores["insertion_grad_cam"] - scores["deletion_grad_cam"]
+    by_chance = scores["insertion_random"] - scores["deletion_random"]
+    assert scores["gain_grad_cam"] == pytest.approx(gained - by_chance, abs=0.6)
     assert scores["likeness_edges"] == pytest.approx(1)

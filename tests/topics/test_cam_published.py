@@ -66,6 +66,9 @@ def test_layers_are_counted_from_the_last(hub: Hub, stage: str, layer: str) -> N
     [
         ({"method": "cam"}, "CAM needs a mean over places"),
         ({"method": "guided_backpropagation"}, "Next has none"),
+        ({"method": "grad_cam_plus_plus"}, "Next has none"),
+        ({"method": "ablation_cam", "stage": "early"}, "only the last layer"),
+        ({"method": "smooth_grad", "n": 26}, "n is at most 25"),
         ({"forgotten": "1"}, "in the two small networks only"),
         ({"target": "lion"}, "no class called lion"),
     ],
@@ -73,14 +76,21 @@ def test_layers_are_counted_from_the_last(hub: Hub, stage: str, layer: str) -> N
 def test_what_a_network_does_not_have_is_said(hub: Hub, values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Refused, match=re.escape(sentence)):
         answered("convnext", **values)
+
+
+def test_the_sheet_says_which_methods_a_network_does_not_have(hub: Hub) -> None:
     sheet = list(cam.all_methods(CARD.parse({"network": "convnext", "n": 1}), ""))[-1]
-    assert sheet.count("<img") == len(METHODS) - 2
+    assert sheet.count("<img") == len(METHODS) - 3
+    assert sheet.count("<figure>") == len(METHODS)
+    assert "has none. Take Grad-CAM." in sheet
+    with pytest.raises(Refused, match="no class called lion"):
+        list(cam.all_methods(CARD.parse({"network": "convnext", "target": "lion"}), ""))
 
 
 def test_a_pair_is_seen_as_wide_as_two(hub: Hub) -> None:
     case = cam.look(CARD.parse({"network": "resnet18", "photo": "lion_goldfish"}), "")
     assert case.size[1] == 2 * case.size[0]
-    answered("resnet18", photo="lion_goldfish", cover=True)
+    assert 0 < float(answered("resnet18", photo="lion_goldfish", cover=True).numbers["covered"]) < 1
 
 
 def test_the_snippet_gives_the_same_answer(hub: Hub, tmp_path: Path) -> None:

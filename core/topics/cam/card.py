@@ -64,7 +64,7 @@ CARD = Card(
             kind="choice",
             default="grad_cam",
             label="Method",
-            help="Each answers the same question in another way; two are here because they fail.",
+            help="Each answers the same question in another way. Two are shown because they fail the tour's last step.",
             choices=METHODS,
         ),
         Param(
@@ -80,7 +80,7 @@ CARD = Card(
             kind="choice",
             default="last",
             label="Layer",
-            help="An earlier layer has finer maps of simpler things. For Grad-CAM and its kin.",
+            help="An earlier layer mostly has finer maps, of simpler things. For Grad-CAM and its kin.",
             choices=STAGES,
         ),
         Param(
@@ -214,8 +214,8 @@ CARD = Card(
             set={"photo": "lighthouse"},
             then={"photo": "lion_goldfish", "target": "lion"},
             look="Now set Explain to goldfish: the heat jumps to the other half, though the photo is the same.",
-            why="A map explains one score. Over 200 such pairs, the tab Scores says how much of each method's map lies "
-            "on the right half; chance would be 50 %.",
+            why="A map explains one score. The tab Scores says, over hundreds of such pairs, how much of each method's "
+            "map lies on the right half; chance would be 50 %.",
             minutes=2,
             holds=(Bound("pointing", ">=", 0.6),),
         ),
@@ -243,7 +243,7 @@ CARD = Card(
             holds=(Bound("kept", ">=", 0.8), Bound("bright", ">=", 0.99)),
         ),
         Step(
-            ask="The classifier and the last stage, three quarters of all weights, are about to be drawn anew: the "
+            ask="The classifier and the last stage, four fifths of all weights, are about to be drawn anew: the "
             "network answers at random. Which map will stay as it was?",
             choices=("Grad-CAM", "SmoothGrad", "guided backpropagation", "none"),
             right=2,
@@ -252,24 +252,26 @@ CARD = Card(
             look="Read the likeness to the map of the trained network, then switch to the other methods, "
             "and to Edges, which never asked the network.",
             why="A map that stays when what decides is gone cannot show what was decided. Guided backpropagation "
-            "draws edges, nearly whatever the top of the network knows.",
+            "draws edges, nearly whatever the top of the network knows. Grad-CAM++ and LayerCAM stay half as they "
+            "were: they count what speaks for a class, and so show where anything is at all.",
             minutes=3,
             holds=(Bound("likeness", ">=", 0.6),),
         ),
     ),
-    idea="The last layers keep the photo's layout: 240 maps of 8 by 8 places. CAM adds these maps up, weighed as the "
+    idea="A layer of the network keeps the photo's layout: the last one of the small network has 240 maps of 8 by 8 "
+    "places. CAM adds these maps up, weighed as the "
     "classifier weighs them for one class. Grad-CAM takes the weights from the gradient, so that it works for any "
     "layer and any network. The other methods ask the pixels: which of them would change the score, or what happens "
     "when they are covered.",
     formula=r"\underbrace{M(h,w) = \sum_c w_{y,c} A_c(h,w)}_{\text{CAM}} \qquad "
-    r"\underbrace{M = \mathrm{relu} \sum_c \Big( \frac{1}{64} \sum_{h,w} \frac{\partial f_y}{\partial A_c(h,w)} "
+    r"\underbrace{M = \mathrm{relu} \sum_c \Big( \frac{1}{HW} \sum_{h,w} \frac{\partial f_y}{\partial A_c(h,w)} "
     r"\Big) A_c}_{\text{Grad-CAM}} \qquad "
     r"\underbrace{M = \Big| \frac{1}{n} \sum_{i=1}^{n} \frac{\partial f_y}{\partial x}"
     r"\big(x + \sigma \varepsilon_i\big) \Big|}_{\text{SmoothGrad}}",
     symbols={
         "x, y": "the photo, and the class that is explained",
         "f_y": "its logit; or the difference of two, with Rather than",
-        "A_c(h, w)": "map c of the chosen layer, at one place",
+        "A_c(h, w)": "map c of the chosen layer, at one of its H times W places",
         "w_(y,c)": "the classifier's weight of map c for class y",
         "M": "the heat map; full colour where only a hundredth of its values are stronger",
         "n, σ, ε": "noisy copies, strength of the noise, noise of unit spread",
@@ -277,24 +279,27 @@ CARD = Card(
     not_this="A heat map does not show what the network thinks, nor that it is right, nor that the bright places "
     "caused the answer. It shows what one formula makes of one score. Cover the spot to see a cause.",
     tiles={
-        "answer": "The class that is explained, and its share p(y|x) = exp(f_y) / Σ exp(f_k).",
+        "answer": "The class that is explained, and its share p = exp(f_y) / Σ exp(f_k) of all classes; also with "
+        "Rather than.",
         "insertion": "The area below the share's curve while pixels enter a blurred photo, the map's brightest first "
-        "(Petsiuk 2018): high is good; beside it, the same for a map of chance.",
+        "(Petsiuk 2018): high is good; beside it, the same for one map of chance that is as fine.",
         "deletion": "The area below the share's curve while pixels are blurred, the map's brightest first: low is "
-        "good; beside it, the same for a map of chance.",
-        "drop": "What is lost of the share when the photo is darkened where the map is dark, max(0, y − y') / y "
-        "(Chattopadhyay 2018): low is good.",
+        "good; beside it, the same for one map of chance that is as fine.",
+        "drop": "What is lost of the share p when the photo is darkened by the map, stretched from its lowest value "
+        "(black) to its highest (as it is): max(0, p − p') / p (Chattopadhyay 2018). Low is good.",
         "pointing": "The share of the map's mass on the half that shows the class; chance gets 50 %.",
         "spot": "The share with the spot covered in the photo's mean colour.",
-        "likeness": "Spearman's rank correlation of this map with the trained network's: 100 % is the same order of "
-        "all places, 0 % is none.",
+        "likeness": "Spearman's rank correlation of this map's magnitudes with those of the trained network's: 1 is "
+        "the same order of all places, 0 is chance, below 0 the opposite order.",
     },
-    verdict="Pointing asks whether a map finds the thing, insertion and deletion whether its brightest pixels "
-    "decide. The two disagree, which is the lesson: no single number makes a map true. Spread is over three draws of "
-    "200 pairs.",
+    verdict="Pointing asks whether a map finds the thing in a pair of photos, insertion less deletion whether its "
+    "brightest pixels decide, likeness how much of it stays when the classifier and the last stage have forgotten. "
+    "They disagree, which is the lesson: no single number makes a map true. Each run draws its own pairs and photos.",
     limits=(
-        "Photos of 64 by 64 pixels and twenty classes; whatever else is shown is explained as one of them.",
-        "An upload is cut to its middle square. Pairs of photos are as wide as two.",
+        "The two small networks know twenty classes in 64 by 64 pixels; whatever else is shown is explained as one of "
+        "them. The networks from the Hub are slower, and not scored here.",
+        "An upload is cut to its middle square. Insertion and deletion judge with the network itself, on blurred "
+        "pictures that it never saw.",
         "Input: a photo; PNG, JPEG, WebP, GIF, BMP or TIFF, up to 10 MB and 50 megapixels.",
     ),
     data=(

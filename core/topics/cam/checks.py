@@ -120,16 +120,18 @@ def insertion_deletion(
     blank = blurred(images, sigma=blur)
     gone = blank if removed is None else torch.full_like(images, removed)
 
+    # Nothing inserted is everything deleted, if it is blurred: the ends are asked once.
+    empty, whole = (_probability(network, each, labels)[None] for each in (blank, images))
+    bare = empty if removed is None else _probability(network, gone, labels)[None]
     points = torch.arange(steps + 1)
-    insertion: list[Tensor] = []
-    deletion: list[Tensor] = []
-    for part in points.split(max(1, PICTURE_NUMBERS // images.numel())):
+    insertion, deletion = [empty], [whole]
+    for part in points[1:-1].split(max(1, PICTURE_NUMBERS // images.numel())) if steps > 1 else ():
         first = rank < (part * pixels).div(steps, rounding_mode="floor")[:, None, None, None, None]
         repeated = labels.repeat(len(part))
         for curve, before, after in ((insertion, blank, images), (deletion, images, gone)):
             mixed = torch.where(first, after, before).flatten(0, 1)  # (part * B, C, H, W)
             curve.append(_probability(network, mixed, repeated).view(len(part), batch))
-    inserted, deleted = torch.cat(insertion).T, torch.cat(deletion).T
+    inserted, deleted = torch.cat([*insertion, whole]).T, torch.cat([*deletion, bare]).T
     shares = points.to(images.dtype) / steps
     return Curves(shares, inserted, deleted, torch.trapezoid(inserted, shares), torch.trapezoid(deleted, shares))
 

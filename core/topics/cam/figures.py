@@ -49,6 +49,11 @@ def painted(image: Tensor, heat: Tensor, *, strength: float) -> np.ndarray:
     return (1 - alpha) * below + alpha * np.where(share > 0, FOR, AGAINST) / 255
 
 
+def reduced(heat: Tensor) -> Tensor:
+    """A map as it travels, (h, w) with h at most LARGEST: the means of blocks, if it is finer."""
+    return F.avg_pool2d(heat[None], math.ceil(heat.shape[0] / LARGEST))[0]
+
+
 def looked(
     case: Case,
     heat: Tensor,
@@ -69,7 +74,6 @@ def looked(
     """
     image, named = case.image[0], case.name
     height, width = case.size
-    heat = F.avg_pool2d(heat[None], math.ceil(heat.shape[0] / LARGEST))[0]
     rows, columns = heat.shape
     figure = draw.figure(height=290, sentence=sentence)
     figure.add_heatmap(
@@ -143,50 +147,49 @@ def looked(
 
 
 def ranking(
-    labels: Mapping[str, str],
+    names: Sequence[str],
+    *,
     pointing: Sequence[Mapping[str, float]],
     gain: Sequence[Mapping[str, float]],
-    chance: float,
+    likeness: Sequence[Mapping[str, float]],
 ) -> Figure:
-    """All methods by what they score: pointing at the left, insertion less deletion at the right.
+    """All methods by pointing, by insertion less deletion over chance, and by how much stays when the top forgets.
 
-    labels   method -> its name on the page
-    pointing, gain  per method, entries with mean and spread
-    chance   what a map of chance gains
+    names  of the methods; the others hold mean and spread for each
     """
-    order = sorted(range(len(labels)), key=lambda place: pointing[place]["mean"])
-    names = [list(labels.values())[place] for place in order]
-    best = max(range(len(labels)), key=lambda place: gain[place]["mean"])
+    order = sorted(range(len(names)), key=lambda place: pointing[place]["mean"])
+    best = max(range(len(names)), key=lambda place: gain[place]["mean"])
     figure = draw.figure(
         height=470,
-        sentence=f"{names[-1]} points best, {100 * pointing[order[-1]]['mean']:.0f} % on the right half; by insertion "
-        f"less deletion, {list(labels.values())[best]} is first.",
+        sentence=f"{names[order[-1]]} points best, {100 * pointing[order[-1]]['mean']:.0f} % on the right half; by "
+        f"insertion less deletion, {names[best]} is first.",
     )
-    for axis, entries, middle in (("", pointing, 50.0), ("2", gain, 100 * chance)):
-        means = [100 * entries[place]["mean"] for place in order]
+    panels = (("", pointing, 100, 50.0), ("2", gain, 100, 0.0), ("3", likeness, 1, 0.0))
+    for axis, entries, scale, chance in panels:
         figure.add_scatter(
-            x=means,
-            y=names,
+            x=[scale * entries[place]["mean"] for place in order],
+            y=[names[place] for place in order],
             xaxis=f"x{axis}",
             mode="markers",
             marker={"color": draw.PETROL, "size": 10},
             error_x={
                 "type": "data",
-                "array": [100 * entries[place]["spread"] for place in order],
+                "array": [scale * entries[place]["spread"] for place in order],
                 "color": draw.PETROL,
             },
-            hovertemplate="%{y}: %{x:.1f} %<extra></extra>",
+            hovertemplate="%{y}: %{x:.3g} ± %{error_x.array:.2g}<extra></extra>",
         )
         figure.add_shape(
-            type="line", xref=f"x{axis}", yref="paper", x0=middle, x1=middle, y0=0, y1=1,
+            type="line", xref=f"x{axis}", yref="paper", x0=chance, x1=chance, y0=0, y1=1,
             line={"color": draw.MID_TEXT, "dash": "dot"},
         )  # fmt: skip
         figure.add_annotation(
-            x=middle, xref=f"x{axis}", y=1.0, yref="paper", yanchor="bottom", text="chance", showarrow=False
+            x=chance, xref=f"x{axis}", y=1.0, yref="paper", yanchor="bottom", text="chance", showarrow=False
         )
     figure.update_layout(
-        xaxis={"domain": [0, 0.46], "title": {"text": "pointing: mass on the right half (%)"}},
-        xaxis2={"domain": [0.54, 1], "anchor": "y", "title": {"text": "insertion less deletion (points)"}},
+        xaxis={"domain": [0, 0.3], "title": {"text": "pointing: right half (%)"}},
+        xaxis2={"domain": [0.35, 0.65], "anchor": "y", "title": {"text": "insertion less deletion, over chance"}},
+        xaxis3={"domain": [0.7, 1], "anchor": "y", "title": {"text": "likeness without the top"}},
         yaxis={"automargin": True},
         margin={"t": 28},
     )

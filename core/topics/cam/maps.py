@@ -77,13 +77,15 @@ CHANCE: dict[str, Draw] = {
     )
 }
 METHODS = OF_FEATURES | OF_PIXELS
-PER_BRIGHTNESS = "logits per unit of brightness"
-UNITS = dict.fromkeys(METHODS, "logits") | {
-    "gradient": PER_BRIGHTNESS,
-    "smooth_grad": PER_BRIGHTNESS,
-    "guided_backpropagation": PER_BRIGHTNESS,
-    "edges": "of brightness per pixel",
-}
+PER_BRIGHTNESS = ("gradient", "smooth_grad", "guided_backpropagation")
+
+
+def unit(name: str, options: Options) -> str:
+    """What a map's values are measured in."""
+    if name in PER_BRIGHTNESS:
+        squared = name == "smooth_grad" and options.kind != "mean"
+        return "(logits per unit of brightness)²" if squared else "logits per unit of brightness"
+    return {"edges": "of brightness per pixel", "ablation_cam": "logits x feature"}.get(name, "logits")
 
 
 def draw_map(name: str, network: Any, images: Tensor, target: Tensor, options: Options) -> Tensor:

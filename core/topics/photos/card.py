@@ -199,7 +199,7 @@ CARD = Card(
         "second": "The class with the second largest share.",
         "evidence": "E = ln Σ exp(f_k), beside the 1,000 validation photos: the share of them that have less. "
         "Near 0 %, the photo is unlike anything that was learnt.",
-        "many": "How many of the 1,000 classes have a share p(y|x) above 1 %: the fewer, the more decided it is.",
+        "many": "How many of the network's classes have a share p(y|x) above 1 %: the fewer, the more decided it is.",
     },
     verdict="The matrix shows which classes are taken for which. The rows without colour, blurred, turned and "
     "shuffled say what the network goes by: the further they fall, the more it needed what was taken away. The "

@@ -61,8 +61,8 @@ class Recipe:
     sharp: float = 0.5
     crop: float = 0.35
     turn_degrees: float = 10.0
-    colour: float = 0.3
-    mix: float = 0.8
+    colour: float = 0.2
+    mix: float = 0.5
     label_smoothing: float = 0.05
     average: float = 0.995
     seeds: tuple[int, ...] = (0,)
