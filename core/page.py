@@ -121,10 +121,11 @@ class Space(Moves):
                     gr.HTML(markup.symbols(card))
                     gr.HTML(markup.papers(card))
                 with gr.Column(min_width=300):
-                    ways = "Click it in the figure, or choose here." if self.pick else "Click it in the figure."
-                    gr.HTML(f"<h3>Follow one number</h3><p>{ways}</p>")
+                    gr.HTML("<h3>Follow one number</h3><p>Click it in the figure, or choose here.</p>")
                     with gr.Row():
                         parts["pick"] = [control(param) for param in self.pick]
+                        if self.clicked:  # the controls that a click sets say which number
+                            parts["ask"] = gr.Button("The one at the spot", size="sm", elem_id="ask")
                     parts["follow"] = gr.HTML("", elem_id="follow")
             for function in self.shown:
                 gr.Code(inspect.getsource(function), language="python", label=function.__name__, interactive=False)
@@ -204,6 +205,8 @@ class Space(Moves):
         parts["copy"].click(None, js="() => vitrine.copyLink('#copy')")
         parts["address"].change(None, parts["address"], js="(query) => vitrine.address(query)")
         follow = self.guarded(self.follow_number)
+        if self.clicked:
+            parts["ask"].click(follow, [*parts["pick"], *state], **common)
         for picker in parts["pick"]:
             picker.input(follow, [*parts["pick"], *state], **common)
             if isinstance(picker, gr.Slider):

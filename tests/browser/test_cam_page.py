@@ -102,6 +102,13 @@ def test_a_click_covers_the_spot_and_follows_its_value(visit: Visit) -> None:
     visitor.picture("cam-spot")
 
 
+def test_the_value_at_the_spot_is_followed_without_a_mouse(visit: Visit) -> None:
+    visitor = visit("/cam/?x=30&y=60")
+    visitor.page.locator("#ask").focus()
+    visitor.page.keyboard.press("Enter")
+    expect(visitor.page.locator("#follow")).to_contain_text("30 % from the left and 60 % down", timeout=15_000)
+
+
 def test_an_upload_is_explained_and_stays_out_of_the_link(visit: Visit) -> None:
     visitor = visit("/cam/")
     before = visitor.sentence
