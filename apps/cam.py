@@ -28,6 +28,8 @@ LONGEST_SIDE = 384  # of the picture that travels with every move, in pixels
 STEPS = 8  # of insertion and deletion, four for the larger networks
 BLUR = 6 / 64  # how far an inserted photo is blurred at first, as a share of its height
 NO_MAP = "–"
+OF_CHANCE = ("photo", "network", "forgotten", "target", "seed")  # all that the curves of chance depend on
+CHANCES = 3  # maps of chance whose mean stands beside a map
 LARGE_N = 25  # noisy copies or steps with a network from the Hub
 LADDER_SIGMAS, LADDER_COUNTS = (0.05, 0.1, 0.2, 0.3), (1, 4, 16, 64)  # as in the paper's figure 3
 
@@ -155,6 +157,26 @@ def curves_of(case: Case, heats: list[Tensor], seed: int) -> list[checks.Curves]
     ]
 
 
+@lru_cache(maxsize=500)
+def chance_of_sample(grain: tuple[int, int], *settings: Value) -> checks.Curves:
+    """`chance_of` a sample: the same for every method and every visitor."""
+    values = CARD.parse(dict(zip(OF_CHANCE, settings, strict=True)))
+    return chance_of(look(values, ""), grain, int(values["seed"]))
+
+
+def chance_of(case: Case, grain: tuple[int, int], seed: int) -> checks.Curves:
+    """The mean curves of maps of chance, as fine as the map beside them.
+
+    The finer the grain, the sooner even chance leaves something of everything.
+    """
+    maps_of_chance = checks.random_map((CHANCES, *grain), generator=torch.Generator().manual_seed(seed))
+    curves = curves_of(case, list(maps_of_chance[:, None]), seed)
+    return checks.Curves(
+        curves[0].shares,
+        *(torch.stack([getattr(each, field) for each in curves]).mean(dim=0) for field in checks.Curves._fields[1:]),
+    )
+
+
 @torch.no_grad()
 def answer(values: Mapping[str, Value], own: str) -> Answer:
     """A map, and what speaks for it."""
@@ -162,17 +184,19 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     heat = draw_map(values, case)
     largest = float(heat.abs().amax())
     empty = float(heat.amax() - heat.amin()) <= 1e-9 * largest
-    # As fine as the map: the finer the grain, the sooner even chance leaves something of everything.
-    chance = checks.random_map((1, *heat.shape[1:]), generator=torch.Generator().manual_seed(seed))
-    of_map, of_chance = curves_of(case, [heat, chance], seed)
+    (of_map,) = curves_of(case, [heat], seed)
+    grain = (heat.shape[1], heat.shape[2])
+    of_chance = chance_of(case, grain, seed) if own else chance_of_sample(grain, *(values[key] for key in OF_CHANCE))
     share = case.share()
     numbers: dict[str, float | str] = {"method": name, "explained": case.named, "share": share, "largest": largest}
-    tiles = [Tile("answer", case.name, f"share {share:.0%}")]
-    for kind in ("insertion", "deletion"):
+    says = int(case.network(case.image).argmax())
+    others = "" if says == case.label else f"; the network says {case.classes[says]}"
+    tiles = [Tile("answer", case.name, f"share {share:.0%}{others}")]
+    for kind, good in (("insertion", "high"), ("deletion", "low")):
         area, by_chance = (float(getattr(curves, f"{kind}_area")) for curves in (of_map, of_chance))
         if not empty:
             numbers |= {kind: area, f"{kind}_chance": by_chance}
-        tiles.append(Tile(kind, NO_MAP if empty else f"{area:.0%}", f"{kind}; chance {by_chance:.0%}"))
+        tiles.append(Tile(kind, NO_MAP if empty else f"{area:.0%}", f"{kind}, {good} is good; chance {by_chance:.0%}"))
     if values["cover"]:
         left = case.share(case.covered())
         bright = float(heat[0][case.at_spot(heat[0])]) / max(largest, 1e-30)
@@ -181,7 +205,7 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     elif not empty:
         drop = float(checks.average_drop(case.network, case.image, heat, torch.tensor([case.label])))
         numbers["drop"] = drop
-        tiles.append(Tile("drop", f"{drop:.0%}", "of the share goes with what is dark"))
+        tiles.append(Tile("drop", f"{drop:.0%}", "drop, low is good"))
     if case.network is not case.known:
         likeness = float(checks.spearman(heat.abs(), draw_map(values, case, case.known).abs()))
         numbers["likeness"] = likeness
@@ -197,7 +221,7 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     figure = figures.looked(
         case,
         shown,
-        {"map": of_map, "chance": of_chance},
+        {"chance": of_chance} if empty else {"map": of_map, "chance": of_chance},
         strength=0.0 if empty else float(values["strength"]),
         smooth=bool(values["smooth"]),
         unit=maps.unit(name, options_of(values, case)),

@@ -178,6 +178,7 @@ def worksheet(card: Card, *, answers: bool) -> str:
             f"<li>{'☑' if answers and index == step.right else '☐'} {escape(choice)}</li>"
             for index, choice in enumerate(step.choices)
         )
+        minutes = f"<p class='time'>{step.minutes:g} minutes alone, {4.5 * step.minutes:.0f} in class</p>"
         below = (
             f"<p>{escape(step.look)}</p><p>{escape(step.why)}</p>"
             if answers
@@ -185,7 +186,7 @@ def worksheet(card: Card, *, answers: bool) -> str:
         )
         items.append(
             f"<section><h2>{number}. {escape(step.ask)}</h2><ul>{choices}</ul>{below}"
-            f"<p class='time'>{step.minutes:g} minutes alone, {4.5 * step.minutes:.0f} in class</p></section>"
+            f"{minutes if answers else ''}</section>"
         )
     kind = "Answers" if answers else "Worksheet"
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">

@@ -86,7 +86,8 @@ class Moves:
     snippet   snippet(values, own) -> at most eight lines of Python that give the same answer
     more      title of a further tab -> its content in HTML
     sheets    title of a further tab -> what it draws when asked: sheet(values, own) yields HTML, each time
-              with more of it, for what takes longer than a move of a slider may
+              with more of it, for what takes longer than a move of a slider may; its docstring's first
+              line stands above it
     clicked   clicked(pick) -> controls that a click in the figure sets
     fetch     fetch(chosen) brings the choices that a Param names as `fetched`, by the Param's name: sentences on
               how far it is, none where they are at hand; closing it cancels. It runs outside the gate

@@ -41,7 +41,9 @@ window.vitrine = (() => {
         frame.on("plotly_click", (event) => {
           const point = event.points.find((candidate) => candidate.customdata !== undefined);
           const [place] = event.points;
-          if (place) trigger("select", { pick: point ? point.customdata : [place.x, place.y] });
+          if (point) trigger("select", { pick: point.customdata });
+          // A place means something in the main panel only, not among the curves beside it.
+          else if (place && (place.data.xaxis || "x") === "x") trigger("select", { pick: [place.x, place.y] });
         });
         // A figure in a closed tab has no width; draw it again when it gets one.
         new ResizeObserver(() => {

@@ -132,8 +132,9 @@ class Space(Moves):
         for title, content in self.more.items():
             with gr.Tab(title, id=title.lower()):
                 gr.HTML(content())
-        for title in self.sheets:
+        for title, sheet in self.sheets.items():
             with gr.Tab(title, id=title.lower()):
+                gr.HTML(f"<p>{escape((inspect.getdoc(sheet) or '').splitlines()[0])}</p>")
                 with gr.Row(elem_classes="row-of-buttons"):
                     draw_it, stop = gr.Button("Draw", size="sm"), gr.Button("Stop", size="sm")
                 self._sheets[title] = draw_it, stop, gr.HTML("")
@@ -152,9 +153,9 @@ class Space(Moves):
             gr.HTML("<p>Print the questions for the class; the answers are apart.</p>")
             with gr.Row(elem_classes="row-of-buttons"):
                 for kind, answers in (("questions", False), ("answers", True)):
-                    sheet = json.dumps(markup.worksheet(card, answers=answers))
+                    document = json.dumps(markup.worksheet(card, answers=answers))
                     button = gr.Button(f"Print the {kind}", size="sm", elem_id=f"print-{kind}")
-                    button.click(None, js=f"() => vitrine.printSheet({sheet})")
+                    button.click(None, js=f"() => vitrine.printSheet({document})")
 
     def _wire(self, demo: gr.Blocks) -> None:
         card, parts = self.card, self._parts
@@ -221,9 +222,9 @@ class Space(Moves):
                 self.take_pick, None, parts["pick"], show_progress="hidden", api_visibility="private"
             )
         picked.then(follow, [*parts["pick"], *state], **{**common, "trigger_mode": None})
-        for title, (draw_it, stop, sheet) in self._sheets.items():
+        for title, (draw_it, stop, drawn) in self._sheets.items():
             asked = gr.Textbox(title, visible=False)
-            drawing = draw_it.click(self.draw_sheet, [asked, *state], **{**common, "outputs": sheet})
+            drawing = draw_it.click(self.draw_sheet, [asked, *state], **{**common, "outputs": drawn})
             stop.click(None, cancels=drawing)
         demo.load(self.guarded(self.open), None, **common)
         gr.api(self.endpoint(), api_name="answer", concurrency_id=card.slug, concurrency_limit=2)

@@ -23,8 +23,8 @@ METHODS = {
     "smooth_grad": "SmoothGrad",
     "integrated_gradients": "Integrated gradients",
     "occlusion": "Occlusion",
-    "guided_backpropagation": "Guided backpropagation (fails)",
-    "edges": "Edges, no network (fails)",
+    "guided_backpropagation": "Guided backpropagation",
+    "edges": "Edges, no network",
 }
 STAGES = {"last": "the last", "late": "one earlier", "middle": "two earlier", "early": "three earlier"}
 FORGOTTEN = {
@@ -64,7 +64,7 @@ CARD = Card(
             kind="choice",
             default="grad_cam",
             label="Method",
-            help="Each answers the same question in another way. Two are shown because they fail the tour's last step.",
+            help="Each answers the same question in another way. The last two are shown because they fail.",
             choices=METHODS,
         ),
         Param(
@@ -80,7 +80,8 @@ CARD = Card(
             kind="choice",
             default="last",
             label="Layer",
-            help="An earlier layer mostly has finer maps, of simpler things. For Grad-CAM and its kin.",
+            help="An earlier layer mostly has finer maps, of simpler things. For Grad-CAM, Grad-CAM++, LayerCAM and "
+            "Ablation-CAM.",
             choices=STAGES,
         ),
         Param(
@@ -98,7 +99,7 @@ CARD = Card(
             kind="flag",
             default=False,
             label="Cover a spot",
-            help="Hides the spot that you click in the photo, and says what it changes.",
+            help="Hides the spot that you click in the heat map, and says what it changes.",
         ),
         Param(
             name="against",
@@ -211,11 +212,11 @@ CARD = Card(
             ask="Two photos side by side, and the network is asked for the lion. Which part will light up?",
             choices=("the lion's half", "the goldfish's half", "both"),
             right=0,
-            set={"photo": "lighthouse"},
-            then={"photo": "lion_goldfish", "target": "lion"},
+            set={"photo": "lion_goldfish", "target": "lion", "strength": 0},
+            then={"photo": "lion_goldfish", "target": "lion", "strength": 0.7},
             look="Now set Explain to goldfish: the heat jumps to the other half, though the photo is the same.",
             why="A map explains one score. The tab Scores says, over hundreds of such pairs, how much of each method's "
-            "map lies on the right half; chance would be 50 %.",
+            "map lies on the half of the class that was asked for; chance would be 50 %.",
             minutes=2,
             holds=(Bound("pointing", ">=", 0.6),),
         ),
@@ -223,12 +224,13 @@ CARD = Card(
             ask="CAM needs no gradient, Grad-CAM does. How will their maps of the last layer differ?",
             choices=("CAM is coarser", "they are the same picture", "Grad-CAM finds more"),
             right=1,
-            set={"photo": "lighthouse", "method": "cam"},
-            then={"photo": "lighthouse", "method": "grad_cam"},
-            look="Pin one as A and switch the method: only CAM's negative places, in blue, are gone. Then try an "
-            "earlier layer.",
-            why="The network ends in a mean over places and one linear layer, so that the gradient of the logit with "
-            "respect to a map is its weight divided by 64. Grad-CAM is CAM, scaled and cut off at zero.",
+            set={"photo": "lion_goldfish", "target": "goldfish", "method": "cam"},
+            then={"photo": "lion_goldfish", "target": "goldfish", "method": "grad_cam"},
+            look="Only the blue is gone: the places that speak against a goldfish. Pin one as A, switch the method, "
+            "and look at both under Compare. Then try an earlier layer.",
+            why="The network ends in a mean over all places and one linear layer. So the gradient of a class's score "
+            "is the same at every place of a channel: the weight that CAM takes, divided by the number of places. "
+            "Grad-CAM is CAM, scaled and cut off at zero.",
         ),
         Step(
             ask="The brightest place of the map is about to be covered. What happens to the answer?",
@@ -236,7 +238,8 @@ CARD = Card(
             right=1,
             set={"photo": "lighthouse", "smooth": False},
             then={"photo": "lighthouse", "smooth": False, "cover": True, "x": 44, "y": 31},
-            look="Click other places of the photo: each click covers another spot. Which one hurts most?",
+            look="Click other places of the heat map: each click covers another spot. Which one hurts most? Try the "
+            "lion, too.",
             why="Bright is not the same as cause. The network has other evidence, and a coarse map spreads heat over "
             "places that the answer could do without.",
             minutes=3,
@@ -247,7 +250,7 @@ CARD = Card(
             "network answers at random. Which map will stay as it was?",
             choices=("Grad-CAM", "SmoothGrad", "guided backpropagation", "none"),
             right=2,
-            set={"photo": "school_bus", "method": "guided_backpropagation"},
+            set={"photo": "school_bus"},
             then={"photo": "school_bus", "method": "guided_backpropagation", "forgotten": "1"},
             look="Read the likeness to the map of the trained network, then switch to the other methods, "
             "and to Edges, which never asked the network.",

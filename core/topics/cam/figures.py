@@ -68,7 +68,7 @@ def looked(
     """The map over the photo, and beside it what happens as its brightest pixels come and go.
 
     heat    (h, w), of any scale
-    curves  "map" and "chance", one picture each
+    curves  "chance", and "map" unless it is empty: one picture each
     unit    of the map's values
     covered show the spot
     """
@@ -92,6 +92,11 @@ def looked(
         source=draw.picture_url(grey_photo(image)),
         xref="x", yref="y", x=0, y=0, sizex=100, sizey=100, sizing="stretch", layer="below",
     )  # fmt: skip
+    colours = f"<b>orange</b> speaks for {case.named}" + (", <b>blue</b> against" if float(heat.min()) < 0 else "")
+    figure.add_annotation(
+        text=colours if strength else "the photo without a map",
+        xref="x domain", yref="y domain", x=0.5, y=-0.02, xanchor="center", yanchor="top", showarrow=False,
+    )  # fmt: skip
     if covered:
         top, bottom, left, right = case.box
         fill = "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * image.mean(dim=(1, 2))).tolist())
@@ -104,12 +109,12 @@ def looked(
             fillcolor=fill,
             line={"color": "#ffffff", "width": 2},
         )
-    shares = (100 * curves["map"].shares).numpy()
-    for kind, colour, wide in (("map", draw.PETROL, 3), ("chance", draw.MID_TEXT, 1.5)):
+    shown = [("map", draw.PETROL, 3.0)] if "map" in curves else []
+    for kind, colour, wide in (*shown, ("chance", draw.MID_TEXT, 1.5)):
         for change, dash in (("insertion", "solid"), ("deletion", "dash")):
             label = f"{kind}, {change}"
             figure.add_scatter(
-                x=shares,
+                x=100 * curves[kind].shares.numpy(),
                 y=100 * getattr(curves[kind], change)[0].numpy(),
                 xaxis="x2",
                 yaxis="y2",
@@ -119,7 +124,7 @@ def looked(
                 hovertemplate=f"{label}: {named} %{{y:.0f}} % with %{{x:.0f}} % of the pixels<extra></extra>",
             )
     figure.add_annotation(
-        text="<b>thick: this map</b>, thin: chance<br>solid: they enter, dashed: they go",
+        text="<b>thick: this map</b>, thin: chance<br>solid: pixels in, dashed: pixels out",
         xref="x2 domain", yref="y2 domain", x=0, y=1.04, xanchor="left", yanchor="bottom", align="left",
         showarrow=False,
     )  # fmt: skip
@@ -161,8 +166,8 @@ def ranking(
     best = max(range(len(names)), key=lambda place: gain[place]["mean"])
     figure = draw.figure(
         height=470,
-        sentence=f"{names[order[-1]]} points best, {100 * pointing[order[-1]]['mean']:.0f} % on the right half; by "
-        f"insertion less deletion, {names[best]} is first.",
+        sentence=f"{names[order[-1]]} points best, {100 * pointing[order[-1]]['mean']:.0f} % of the mass on its half; "
+        f"by insertion less deletion, {names[best]} is first.",
     )
     panels = (("", pointing, 100, 50.0), ("2", gain, 100, 0.0), ("3", likeness, 1, 0.0))
     for axis, entries, scale, chance in panels:
@@ -187,7 +192,7 @@ def ranking(
             x=chance, xref=f"x{axis}", y=1.0, yref="paper", yanchor="bottom", text="chance", showarrow=False
         )
     figure.update_layout(
-        xaxis={"domain": [0, 0.3], "title": {"text": "pointing: right half (%)"}},
+        xaxis={"domain": [0, 0.3], "title": {"text": "pointing: on its half (%)"}},
         xaxis2={"domain": [0.35, 0.65], "anchor": "y", "title": {"text": "insertion less deletion, over chance"}},
         xaxis3={"domain": [0.7, 1], "anchor": "y", "title": {"text": "likeness without the top"}},
         yaxis={"automargin": True},
