@@ -39,7 +39,7 @@ class Recipe:
     photos: int = 60
     steps: int = 8
     blur: float = 6.0
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0,)
     keep_weights: bool = False
 
 
