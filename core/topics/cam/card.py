@@ -236,8 +236,8 @@ CARD = Card(
             ask="The brightest place of the map is about to be covered. What happens to the answer?",
             choices=("it breaks down", "it hardly changes"),
             right=1,
-            set={"photo": "lighthouse", "smooth": False},
-            then={"photo": "lighthouse", "smooth": False, "cover": True, "x": 44, "y": 31},
+            set={"photo": "goldfish", "smooth": False},
+            then={"photo": "goldfish", "smooth": False, "cover": True, "x": 31, "y": 56},
             look="Click other places of the heat map: each click covers another spot. Which one hurts most? Try the "
             "lion, too.",
             why="Bright is not the same as cause. The network has other evidence, and a coarse map spreads heat over "

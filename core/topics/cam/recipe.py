@@ -1,6 +1,6 @@
 """How good are the maps? Nothing is trained: the network is that of the topic photos.
 
-    make train TOPIC=cam       five minutes on two cores
+    make train TOPIC=cam       a quarter of an hour on two cores
 
 Expected: the maps of the last stage put more than four fifths of their mass on the right half of a
 pair, the gradients of pixels three fifths; guided backpropagation points and inserts well, and is

@@ -161,11 +161,12 @@ CARD = Card(
             right=2,
             set={"photo": "lion"},
             then={"photo": "astronaut"},
-            look="Read the third number: less speaks for any class than in most photos that it knows. Then try the "
-            "rocket, or a photo of your own.",
+            look="Read the third number: there is as much evidence as in many photos that it knows. Try the rocket, "
+            "where there is less, or a photo of your own.",
             why="Softmax divides 100 % among the twenty, whatever is shown. What all classes together have going "
-            "for them is in the logits, before softmax; the third number reads it there. It is a hint and no proof: "
+            "for them is in the logits, before softmax; the third number reads it there. It is a hint and no more: "
             "Scores says how often it is higher for a photo of a class that was learnt.",
+            holds=(Bound("confidence", ">=", 0.6), Bound("usual", ">=", 0.4)),
         ),
         Step(
             ask="This photo was not used for training. At 90 % or more, can the network be wrong about it?",

@@ -1,6 +1,8 @@
 """How the weights are made.
 
-make train TOPIC=photos
+make train TOPIC=photos       an hour per run on one core
+
+Expected: seven of eight test photos right (resnet); the config.json of each run has the figures.
 """
 
 from collections.abc import Callable
