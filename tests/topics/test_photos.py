@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import core.vision  # noqa: F401  (torchmetrics imports torchvision, which has its own door)
 from core import data, nets
 from core.topics.photos import method, recipe
 
