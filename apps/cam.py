@@ -25,7 +25,7 @@ from core.widgets import picture_button, picture_input
 CLASSES = data.SOURCES["photos20"].classes
 PAIRS = {"lion_goldfish": ("lion", "goldfish"), "bus_espresso": ("school_bus", "espresso")}
 LONGEST_SIDE = 384  # of the picture that travels with every move, in pixels
-STEPS = 8  # of insertion and deletion, four for the larger networks
+STEPS = 5  # of insertion and deletion: each costs two runs of the network
 BLUR = 6 / 64  # how far an inserted photo is blurred at first, as a share of its height
 NO_MAP = "–"
 OF_CHANCE = ("photo", "network", "forgotten", "target", "seed")  # all that the curves of chance depend on
@@ -98,6 +98,7 @@ def look(values: Mapping[str, Value], own: str) -> Case:
         image=image,
         known=known,
         network=network,
+        shares=(logits if network is known else network(image)[0]).softmax(dim=0),
         classes=classes,
         label=label,
         other=other,
@@ -147,7 +148,7 @@ def curves_of(case: Case, heats: list[Tensor], seed: int) -> list[checks.Curves]
         case.image.expand(len(heats), -1, -1, -1),
         torch.cat([checks.enlarged(heat, case.size) for heat in heats]),
         torch.tensor([case.label] * len(heats)),
-        steps=STEPS if isinstance(case.network, nets.ResNet) else STEPS // 2,
+        steps=STEPS,
         blur=BLUR * case.size[0],
         generator=torch.Generator().manual_seed(seed),
     )
@@ -187,9 +188,9 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     (of_map,) = curves_of(case, [heat], seed)
     grain = (heat.shape[1], heat.shape[2])
     of_chance = chance_of(case, grain, seed) if own else chance_of_sample(grain, *(values[key] for key in OF_CHANCE))
-    share = case.share()
+    share = case.share
     numbers: dict[str, float | str] = {"method": name, "explained": case.named, "share": share, "largest": largest}
-    says = int(case.network(case.image).argmax())
+    says = int(case.shares.argmax())
     others = "" if says == case.label else f"; the network says {case.classes[says]}"
     tiles = [Tile("answer", case.name, f"share {share:.0%}{others}")]
     for kind, good in (("insertion", "high"), ("deletion", "low")):
@@ -198,7 +199,7 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
             numbers |= {kind: area, f"{kind}_chance": by_chance}
         tiles.append(Tile(kind, NO_MAP if empty else f"{area:.0%}", f"{kind}, {good} is good; chance {by_chance:.0%}"))
     if values["cover"]:
-        left = case.share(case.covered())
+        left = case.share_of(case.covered())
         bright = float(heat[0][case.at_spot(heat[0])]) / max(largest, 1e-30)
         numbers |= {"covered": left, "kept": left / share, "bright": bright}
         tiles.append(Tile("spot", f"{left:.0%}", f"with the spot covered; was {share:.0%}"))
@@ -287,8 +288,8 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
             f"{without:.2f} with black: a difference of {with_it - without:+.2f}. More steps bring the two together."
         )
     steps.append(
-        f"And the cause? Covered around here, {escape(case.name)} gets {case.share(case.covered()):.1%} instead of "
-        f"{case.share():.1%}."
+        f"And the cause? Covered around here, {escape(case.name)} gets {case.share_of(case.covered()):.1%} instead of "
+        f"{case.share:.1%}."
     )
     return steps
 

@@ -37,7 +37,7 @@ def test_the_first_guess_is_what_the_network_says():
     case = case_of(photo="goldfish")
     assert CLASSES[case.label] == "goldfish"
     assert logits_of(case).argmax() == case.label
-    assert case.share() == pytest.approx(float(logits_of(case).softmax(dim=0)[case.label]))
+    assert case.share == pytest.approx(float(logits_of(case).softmax(dim=0)[case.label]))
     assert case.target.sum() == case.target[0, case.label] == 1
 
 
@@ -60,7 +60,7 @@ def test_a_network_that_forgets_explains_the_class_that_it_knew():
     known, forgetful = case_of(photo="school_bus"), case_of(photo="school_bus", forgotten="4")
     assert forgetful.label == known.label
     assert forgetful.network is not known.network
-    assert forgetful.share() < 0.5 < known.share()
+    assert forgetful.share < 0.5 < known.share
 
 
 @pytest.mark.parametrize(("forgotten", "changed"), [("0", {"classifier"}), ("1", {"classifier", "stage3"})])
@@ -139,7 +139,7 @@ def test_what_covering_does_is_measured():
     values = CARD.parse({"photo": "lion", "cover": True, "x": 50, "y": 40})
     numbers = cam.answer(values, "").numbers
     case = cam.look(values, "")
-    assert numbers["covered"] == pytest.approx(case.share(case.covered()))
+    assert numbers["covered"] == pytest.approx(case.share_of(case.covered()))
     assert numbers["kept"] == pytest.approx(numbers["covered"] / numbers["share"])
 
 

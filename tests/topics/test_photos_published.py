@@ -80,7 +80,7 @@ def test_the_answer_is_the_networks_own(hub: Hub) -> None:
     assert not {"usual", "correct"} & found.numbers.keys(), "they belong to the small networks"
     assert [tile.name for tile in found.tiles] == ["answer", "second", "many"]
     assert found.tiles[2].caption == "of 12 classes have more than 1 %"
-    assert [row["class"] for row in found.rows] == LABELS
+    assert [row["class"] for row in found.rows] == [label.split(",")[0] for label in LABELS]
     assert len(found.figure["data"][0]["x"]) == 5
     assert "160 by 160" in found.extras[1]
 

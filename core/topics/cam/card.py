@@ -255,8 +255,8 @@ CARD = Card(
             look="Read the likeness to the map of the trained network, then switch to the other methods, "
             "and to Edges, which never asked the network.",
             why="A map that stays when what decides is gone cannot show what was decided. Guided backpropagation "
-            "draws edges, nearly whatever the top of the network knows. Grad-CAM++ and LayerCAM stay half as they "
-            "were: they count what speaks for a class, and so show where anything is at all.",
+            "draws edges, nearly whatever the top of the network knows. Grad-CAM++ and LayerCAM stay in part: "
+            "they count what speaks for a class, and so show where anything is at all.",
             minutes=3,
             holds=(Bound("likeness", ">=", 0.6),),
         ),

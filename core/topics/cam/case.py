@@ -18,6 +18,7 @@ class Case:
 
     image    (1, 3, H, W) float32 in [0, 1]
     known    the network as it was trained; network: with the weights that are left of it
+    shares   (K,) of the network's classes, in its answer to the picture
     classes  names of its logits
     label    the class that is explained; other: the class rather than which, or None
     half     (1, H, W) bool, where the class is, if the picture is a pair and shows it
@@ -27,6 +28,7 @@ class Case:
     image: Tensor
     known: Any
     network: Any
+    shares: Tensor
     classes: Sequence[str]
     label: int
     other: int | None
@@ -71,9 +73,14 @@ class Case:
         height, width = heat.shape
         return min(y * height // 100, height - 1), min(x * width // 100, width - 1)
 
-    def share(self, image: Tensor | None = None) -> float:
-        """The class's share of what the network says of the picture, or of another one."""
-        return float(self.network(self.image if image is None else image)[0].softmax(dim=0)[self.label])
+    @property
+    def share(self) -> float:
+        """The class's share of what the network says of the picture."""
+        return float(self.shares[self.label])
+
+    def share_of(self, image: Tensor) -> float:
+        """The class's share of what the network says of another picture, (1, 3, H, W)."""
+        return float(self.network(image)[0].softmax(dim=0)[self.label])
 
     def covered(self) -> Tensor:
         """The picture with the spot in its mean colour, (1, 3, H, W)."""
