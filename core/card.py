@@ -321,6 +321,11 @@ class Published:
         if self.commit is not None and not re.fullmatch("[0-9a-f]{40}", self.commit):
             raise ValueError(f"{self.repository}: expected a commit of 40 hexadecimal digits, got {self.commit!r}")
 
+    @property
+    def label(self) -> str:
+        """How a menu offers it."""
+        return f"{self.title} (ImageNet, {self.megabytes:.0f} MB from the Hub)"
+
 
 # What pages offer beside the project's own networks, by the name that stands in an address; at most six.
 PUBLISHED = {

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-# How many numbers go through a network at once: about what a processor's cache holds beside the weights.
-PICTURE_NUMBERS = 160_000
+from core.topics.cam.method import PICTURE_NUMBERS
 
 
 class Layered(Protocol):

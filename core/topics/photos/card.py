@@ -78,10 +78,7 @@ CARD = Card(
             choices={
                 "resnet": "residual network",
                 "cbam": "with CBAM attention",
-                **{
-                    name: f"{published.title} (ImageNet, {published.megabytes:.0f} MB from the Hub)"
-                    for name, published in PUBLISHED.items()
-                },
+                **{name: published.label for name, published in PUBLISHED.items()},
             },
             main=False,
             fetched=tuple(PUBLISHED),
