@@ -37,8 +37,7 @@ LADDER_SIGMAS, LADDER_COUNTS = (0.05, 0.1, 0.2, 0.3), (1, 4, 16, 64)  # as in th
 @cache
 def networks() -> dict[str, nets.ResNet]:
     """Run name -> network with its stored weights, shared by all visitors and never written to."""
-    runs = [store.load(name) for name in NETWORKS.values()]
-    return {run.name: run.fill(nets.ResNet(**run.network)) for run in runs}
+    return store.networks(NETWORKS.values(), nets.ResNet)
 
 
 @lru_cache(maxsize=4)

@@ -34,8 +34,7 @@ PICK = (
 @cache
 def networks() -> dict[str, DropoutCNN]:
     """Run name -> network with its stored weights, shared by all visitors and never written to."""
-    runs = [store.load(name) for name in (RUN, TWIN)]
-    return {run.name: run.fill(DropoutCNN(**run.network)) for run in runs}
+    return store.networks((RUN, TWIN), DropoutCNN)
 
 
 @cache

@@ -38,8 +38,7 @@ PICK = (
 @cache
 def networks() -> dict[str, nets.ResNet]:
     """Run name -> network with its stored weights, shared by all visitors and never written to."""
-    runs = [store.load(name) for name in RUNS.values()]
-    return {run.name: run.fill(nets.ResNet(**run.network)) for run in runs}
+    return store.networks(RUNS.values(), nets.ResNet)
 
 
 @cache

@@ -20,7 +20,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -218,6 +218,12 @@ def load(name: str) -> Run:
 
 class _OtherRun(Exception):
     """The repository that was named holds another run than the one that is being loaded."""
+
+
+def networks(names: Iterable[str], build: Callable[..., Network]) -> dict[str, Network]:
+    """The networks of these runs, frozen, by run name; `build` takes their arguments. Raises BadRun as `load` does."""
+    runs = [load(name) for name in names]
+    return {run.name: run.fill(build(**run.network)) for run in runs}
 
 
 def _published(name: str) -> tuple[str, str]:
