@@ -164,6 +164,13 @@ window.vitrine = (() => {
   }
 
   // ---- address: the browser's bar holds the whole state; the teacher's flags stay in it
+  // A control moved before the state of a link has arrived would lose it: until then nothing can be clicked.
+  document.documentElement.classList.toggle("opening", location.search !== "");
+
+  function opened() {
+    document.documentElement.classList.remove("opening");
+  }
+
   function address(state) {
     const next = new URLSearchParams(state);
     for (const flag of FLAGS) if (query.has(flag)) next.set(flag, query.get(flag));
@@ -218,5 +225,5 @@ window.vitrine = (() => {
   }
   flags();
 
-  return { figure, saveFigure, canvas, address, copyLink, printSheet };
+  return { figure, saveFigure, canvas, address, opened, copyLink, printSheet };
 })();

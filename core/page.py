@@ -226,7 +226,8 @@ class Space(Moves):
             asked = gr.Textbox(title, visible=False)
             drawing = draw_it.click(self.draw_sheet, [asked, *state], **{**common, "outputs": drawn})
             stop.click(None, cancels=drawing)
-        demo.load(self.guarded(self.open), None, **common)
+        opening = demo.load(self.guarded(self.open), None, **common)
+        opening.then(None, js="() => vitrine.opened()")  # also after an error
         gr.api(self.endpoint(), api_name="answer", concurrency_id=card.slug, concurrency_limit=2)
 
     def _wire_fetch(self, state: list[Any], shown: list[Any], common: dict[str, Any]) -> None:

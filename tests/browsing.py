@@ -37,9 +37,10 @@ class Visitor:
             self.complaints.append(f"asked {request.url}")
 
     def open(self, address: str = "/mc_dropout/") -> "Visitor":
-        """Open a Space and wait until its figure is drawn."""
+        """Open a Space and wait until its figure is drawn, as the address says."""
         self.page.goto(self.gallery.url + address)
         self.page.wait_for_selector("#figure .main-svg")
+        self.page.wait_for_selector("html:not(.opening)")
         return self
 
     @property
