@@ -28,7 +28,7 @@ LONGEST_SIDE = 384  # of the picture that travels with every move, in pixels
 STEPS = 5  # of insertion and deletion: each costs two runs of the network
 BLUR = 6 / 64  # how far an inserted photo is blurred at first, as a share of its height
 NO_MAP = "–"
-OF_CHANCE = ("photo", "network", "forgotten", "target", "seed")  # all that the curves of chance depend on
+OF_CHANCE = ("photo", "network", "forgotten", "seed")  # all that the curves of chance depend on
 CHANCES = 3  # maps of chance whose mean stands beside a map
 LARGE_N = 25  # noisy copies or steps with a network from the Hub
 LADDER_SIGMAS, LADDER_COUNTS = (0.05, 0.1, 0.2, 0.3), (1, 4, 16, 64)  # as in the paper's figure 3
@@ -140,26 +140,21 @@ def draw_map(values: Mapping[str, Value], case: Case, network: nets.Staged | Non
     )
 
 
-def curves_of(case: Case, heats: list[Tensor], seed: int) -> list[checks.Curves]:
-    """Insertion and deletion for each of these maps."""
-    together = checks.insertion_deletion(
+def curves_of(case: Case, heats: Tensor, seed: int) -> checks.Curves:
+    """Insertion and deletion for each of these maps, (B, h, w), of every class."""
+    return checks.insertion_deletion(
         case.network,
         case.image.expand(len(heats), -1, -1, -1),
-        torch.cat([checks.enlarged(heat, case.size) for heat in heats]),
-        torch.tensor([case.label] * len(heats)),
+        heats,
         steps=STEPS,
         blur=BLUR * case.size[0],
         generator=torch.Generator().manual_seed(seed),
     )
-    return [
-        checks.Curves(together.shares, *(part[place : place + 1] for part in together[1:]))
-        for place in range(len(heats))
-    ]
 
 
 @lru_cache(maxsize=500)
 def chance_of_sample(grain: tuple[int, int], *settings: Value) -> checks.Curves:
-    """`chance_of` a sample: the same for every method and every visitor."""
+    """`chance_of` a sample: the same for every method, every class and every visitor."""
     values = CARD.parse(dict(zip(OF_CHANCE, settings, strict=True)))
     return chance_of(look(values, ""), grain, int(values["seed"]))
 
@@ -170,10 +165,9 @@ def chance_of(case: Case, grain: tuple[int, int], seed: int) -> checks.Curves:
     The finer the grain, the sooner even chance leaves something of everything.
     """
     maps_of_chance = checks.random_map((CHANCES, *grain), generator=torch.Generator().manual_seed(seed))
-    curves = curves_of(case, list(maps_of_chance[:, None]), seed)
-    return checks.Curves(
-        curves[0].shares,
-        *(torch.stack([getattr(each, field) for each in curves]).mean(dim=0) for field in checks.Curves._fields[1:]),
+    curves = curves_of(case, maps_of_chance, seed)
+    return curves._replace(
+        insertion=curves.insertion.mean(dim=0, keepdim=True), deletion=curves.deletion.mean(dim=0, keepdim=True)
     )
 
 
@@ -184,7 +178,7 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     heat = draw_map(values, case)
     largest = float(heat.abs().amax())
     empty = float(heat.amax() - heat.amin()) <= 1e-9 * largest
-    (of_map,) = curves_of(case, [heat], seed)
+    of_map = curves_of(case, heat, seed)
     grain = (heat.shape[1], heat.shape[2])
     of_chance = chance_of(case, grain, seed) if own else chance_of_sample(grain, *(values[key] for key in OF_CHANCE))
     share = case.share
@@ -193,7 +187,7 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
     others = "" if says == case.label else f"; the network says {case.classes[says]}"
     tiles = [Tile("answer", case.name, f"share {share:.0%}{others}")]
     for kind, good in (("insertion", "high"), ("deletion", "low")):
-        area, by_chance = (float(getattr(curves, f"{kind}_area")) for curves in (of_map, of_chance))
+        area, by_chance = (float(getattr(curves, f"{kind}_area")[0, case.label]) for curves in (of_map, of_chance))
         if not empty:
             numbers |= {kind: area, f"{kind}_chance": by_chance}
         tiles.append(Tile(kind, NO_MAP if empty else f"{area:.0%}", f"{kind}, {good} is good; chance {by_chance:.0%}"))
@@ -311,8 +305,9 @@ def all_methods(values: dict[str, Value], own: str) -> Iterator[str]:
         try:
             with torch.no_grad():
                 heat = draw_map({**values, "method": name}, case)
-                (curves,) = curves_of(case, [heat], int(values["seed"]))
-            scores = f"insertion {float(curves.insertion_area):.0%}, deletion {float(curves.deletion_area):.0%}"
+                curves = curves_of(case, heat, int(values["seed"]))
+            areas = (float(area[0, case.label]) for area in (curves.insertion_area, curves.deletion_area))
+            scores = "insertion {:.0%}, deletion {:.0%}".format(*areas)
             pictures.append(picture(case, heat, f"{title}: {scores}"))
         except Refused as refusal:
             pictures.append(f"<figure><figcaption>{escape(str(refusal))}</figcaption></figure>")

@@ -27,20 +27,26 @@ Kind = TypeVar("Kind", bound=Layered)
 
 
 class Curves(NamedTuple):
-    """Probability of a class as pixels come and go.
+    """Probability of every class as pixels come and go.
 
-    shares         (steps + 1,) share of pixels inserted or deleted, from 0 to 1
-    insertion      (B, steps + 1) probability at each share; a good map makes it rise early
-    deletion       (B, steps + 1) likewise; a good map makes it fall early
-    insertion_area (B,) in [0, 1], below the curve: high is good
-    deletion_area  (B,) in [0, 1]: low is good
+    shares     (steps + 1,) share of pixels inserted or deleted, from 0 to 1
+    insertion  (B, steps + 1, K) probability at each share; a good map makes it rise early
+    deletion   (B, steps + 1, K) likewise; a good map makes it fall early
     """
 
     shares: Tensor
     insertion: Tensor
     deletion: Tensor
-    insertion_area: Tensor
-    deletion_area: Tensor
+
+    @property
+    def insertion_area(self) -> Tensor:
+        """(B, K) in [0, 1], below the curve: high is good."""
+        return torch.trapezoid(self.insertion, self.shares, dim=1)
+
+    @property
+    def deletion_area(self) -> Tensor:
+        """(B, K) in [0, 1]: low is good."""
+        return torch.trapezoid(self.deletion, self.shares, dim=1)
 
 
 def enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -68,43 +74,30 @@ def blurred(images: Tensor, *, sigma: float) -> Tensor:
     return F.conv2d(rows, bell.transpose(2, 3), groups=images.shape[1])
 
 
-def _probability(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """softmax( network(x) )[b, label[b]], (B,)."""
-    if len(images) != len(labels):
-        raise ValueError(f"expected one label per picture, got {len(images)} pictures and {len(labels)} labels")
-    logits = network(images.contiguous(memory_format=torch.channels_last))
-    return logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
+def _probabilities(network: nn.Module, images: Tensor) -> Tensor:
+    """softmax( network(x) ), (B, K)."""
+    return network(images.contiguous(memory_format=torch.channels_last)).softmax(dim=1)
 
 
 @torch.no_grad()
 def insertion_deletion(
-    network: nn.Module,
-    images: Tensor,
-    maps: Tensor,
-    labels: Tensor,
-    *,
-    steps: int,
-    blur: float,
-    generator: torch.Generator,
-    removed: float | None = None,
+    network: nn.Module, images: Tensor, maps: Tensor, *, steps: int, blur: float, generator: torch.Generator
 ) -> Curves:
     """Do the pixels that a map puts first decide?
 
     With H W k/steps pixels, those with the highest values first, at each k = 0 .. steps
-    insertion[b,k] = p( label[b] | those of x, the others of blurred x )
-    deletion[b,k]  = p( label[b] | those removed, the others of x )
+    insertion[b,k] = p( · | those of x, the others of blurred x )
+    deletion[b,k]  = p( · | those of blurred x, the others of x )
     area           = sum over k of  1/2 (curve[k] + curve[k+1]) / steps
 
     images    (B, C, H, W) float32 in [0, 1]
     maps      (B, h, w); enlarged to the picture if they are smaller
-    labels    (B,) int64
     steps     >= 1, at most H W
-    blur      pixels, the sigma of `blurred`; removing so little that the label still shows says nothing
+    blur      pixels, the sigma of `blurred`; removing so little that the class still shows says nothing
     generator decides among pixels of equal value, alike for all pictures of a call
-    removed   brightness of deleted pixels, such as 0.5 for grey; blurred if None
     returns   `Curves`
     raises    ValueError if steps is out of range or the batch sizes differ
-    source    Petsiuk et al. 2018, arXiv:1806.07421, section 3.2 and algorithm 1
+    source    Petsiuk et al. 2018, arXiv:1806.07421, section 3.2 and algorithm 1; there deleted pixels take one colour
     """
     batch, _, height, width = images.shape
     pixels = height * width
@@ -117,22 +110,20 @@ def insertion_deletion(
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(pixels).expand(batch, -1))
     rank = rank.view(batch, 1, height, width)
     blank = blurred(images, sigma=blur)
-    gone = blank if removed is None else torch.full_like(images, removed)
 
-    # Nothing inserted is everything deleted, if it is blurred: the ends are asked once.
-    empty, whole = (_probability(network, each, labels)[None] for each in (blank, images))
-    bare = empty if removed is None else _probability(network, gone, labels)[None]
+    # Nothing inserted is everything deleted: the ends are asked once.
+    empty, whole = (_probabilities(network, each)[None] for each in (blank, images))
     points = torch.arange(steps + 1)
     insertion, deletion = [empty], [whole]
     for part in points[1:-1].split(max(1, PICTURE_NUMBERS // images.numel())) if steps > 1 else ():
         first = rank < (part * pixels).div(steps, rounding_mode="floor")[:, None, None, None, None]
-        repeated = labels.repeat(len(part))
-        for curve, before, after in ((insertion, blank, images), (deletion, images, gone)):
+        for curve, before, after in ((insertion, blank, images), (deletion, images, blank)):
             mixed = torch.where(first, after, before).flatten(0, 1)  # (part * B, C, H, W)
-            curve.append(_probability(network, mixed, repeated).view(len(part), batch))
-    inserted, deleted = torch.cat([*insertion, whole]).T, torch.cat([*deletion, bare]).T
-    shares = points.to(images.dtype) / steps
-    return Curves(shares, inserted, deleted, torch.trapezoid(inserted, shares), torch.trapezoid(deleted, shares))
+            curve.append(_probabilities(network, mixed).unflatten(0, (len(part), batch)))
+    inserted, deleted = (
+        torch.cat(curve).transpose(0, 1) for curve in ([*insertion, whole], [*deletion, empty])
+    )  # (B, steps + 1, K)
+    return Curves(points.to(images.dtype) / steps, inserted, deleted)
 
 
 @torch.no_grad()
@@ -149,13 +140,18 @@ def average_drop(network: nn.Module, images: Tensor, maps: Tensor, labels: Tenso
     raises  ValueError if the batch sizes differ
     source  Chattopadhyay et al. 2018, arXiv:1710.11063, section 5.1.1
     """
-    if len(maps) != len(images):
-        raise ValueError(f"expected one map per picture, got {len(maps)} maps and {len(images)} pictures")
+    if not len(maps) == len(images) == len(labels):
+        raise ValueError(
+            f"expected one map and one label per picture, got {len(maps)} maps, {len(labels)} labels "
+            f"and {len(images)} pictures"
+        )
     large = enlarged(maps, (images.shape[2], images.shape[3]))
     low, high = large.amin(dim=(1, 2), keepdim=True), large.amax(dim=(1, 2), keepdim=True)
     mask = torch.where(high > low, (large - low) / (high - low), 0)
-    whole = _probability(network, images, labels)
-    return (whole - _probability(network, images * mask[:, None], labels)).clamp_min(0) / whole
+    whole, masked = (
+        _probabilities(network, each).gather(1, labels[:, None])[:, 0] for each in (images, images * mask[:, None])
+    )
+    return (whole - masked).clamp_min(0) / whole
 
 
 def share_inside(maps: Tensor, masks: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ def looked(
             label = f"{kind}, {change}"
             figure.add_scatter(
                 x=100 * curves[kind].shares.numpy(),
-                y=100 * getattr(curves[kind], change)[0].numpy(),
+                y=100 * getattr(curves[kind], change)[0, :, case.label].numpy(),
                 xaxis="x2",
                 yaxis="y2",
                 mode="lines",

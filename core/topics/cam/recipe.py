@@ -114,24 +114,24 @@ def evaluate(network: nets.ResNet, *, seed: int) -> dict[str, float]:
         parts = zip(images.split(20), labels.split(20), strict=True)
         return torch.cat([draw_map(name, network, part, one_hot(label), options) for part, label in parts])
 
-    def followed(heats: Tensor) -> checks.Curves:
-        return checks.insertion_deletion(
-            network, chosen, heats, answers, steps=recipe.steps, blur=recipe.blur, generator=options.generator
+    def areas(heats: Tensor) -> tuple[float, float]:
+        """Mean insertion and mean deletion of the answers."""
+        curves = checks.insertion_deletion(
+            network, chosen, heats, steps=recipe.steps, blur=recipe.blur, generator=options.generator
         )
-
-    def gained(heats: Tensor) -> float:
-        curves = followed(heats)
-        return float((curves.insertion_area - curves.deletion_area).mean())
+        both = (area.gather(1, answers[:, None]) for area in (curves.insertion_area, curves.deletion_area))
+        insertion, deletion = (float(area.mean()) for area in both)
+        return insertion, deletion
 
     result: dict[str, float] = {}
     chance: dict[tuple[int, ...], float] = {}
     for name in METHODS | CHANCE:
         on_pairs, on_photos = drawn(network, pictures, labels), drawn(network, chosen, answers)
-        curves = followed(on_photos)
-        insertion, deletion = float(curves.insertion_area.mean()), float(curves.deletion_area.mean())
+        insertion, deletion = areas(on_photos)
         grain = on_photos.shape[1:]
         if grain not in chance:
-            chance[grain] = gained(checks.random_map((len(chosen), *grain), generator=options.generator))
+            by_chance = areas(checks.random_map((len(chosen), *grain), generator=options.generator))
+            chance[grain] = by_chance[0] - by_chance[1]
         result |= {
             f"pointing_{name}": float(checks.share_inside(checks.enlarged(on_pairs, (64, 128)), masks).mean()),
             f"insertion_{name}": insertion,
