@@ -202,45 +202,26 @@ def _variance(draws: Iterator[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def integrated_gradients(
-    network: Network,
-    images: Tensor,
-    target: Tensor,
-    *,
-    steps: int,
-    baseline: Tensor | None = None,
-    rule: Literal["midpoint", "trapezoid"] = "midpoint",
-) -> Tensor:
-    """What did each pixel add on the way from the baseline to the picture?
+def integrated_gradients(network: Network, images: Tensor, target: Tensor, *, steps: int) -> Tensor:
+    """What did each pixel add on the way from black to the picture?
 
-    map[b,i,j] = sum over c of  (x - x')[b,c,i,j] * sum over k of  w_k * d s / d x  at  x' + a_k (x - x')
-
-    midpoint   a_k = (k + 1/2) / m,   w_k = 1/m                              k = 0 .. m - 1
-    trapezoid  a_k = k / m,           w_k = 1/m, half of it at both ends     k = 0 .. m
+    map[b,i,j] = sum over c of  x[b,c,i,j] * 1/m sum over k of  d s / d x  at  a_k x
+    a_k        = (k + 1/2) / m,   k = 0 .. m - 1  (the midpoint rule)
 
     images   (B, C, H, W) float32 in [0, 1]
     target   (B, K) float32
     steps    m >= 1
-    baseline x', must fit `images`; black by default
-    returns  (B, H, W) float32, signed, logits; its sum nears s(x) - s(x') as m grows
-    raises   ValueError if steps or rule is out of range, or the target does not fit the logits
+    returns  (B, H, W) float32, signed, logits; its sum nears s(x) - s(black) as m grows
+    raises   ValueError if steps is out of range, or the target does not fit the logits
     source   Sundararajan et al. 2017, arXiv:1703.01365, equations 1 and 3, proposition 1
     """
-    if steps < 1 or rule not in ("midpoint", "trapezoid"):
-        raise ValueError(f"expected steps >= 1 and midpoint or trapezoid, got {steps} and {rule!r}")
-    if rule == "midpoint":
-        places = [(k + 0.5) / steps for k in range(steps)]
-        weights = [1 / steps] * steps
-    else:
-        places = [k / steps for k in range(steps + 1)]
-        weights = [(0.5 if k in (0, steps) else 1) / steps for k in range(steps + 1)]
-    start = torch.zeros_like(images) if baseline is None else baseline
-    way = images - start
+    if steps < 1:
+        raise ValueError(f"expected steps >= 1, got {steps}")
+    along = ((k + 0.5) / steps * images for k in range(steps))
     total = torch.zeros_like(images)
-    along = (start + place * way for place in places)
-    for weight, one in zip(weights, _pixel_gradients(network, along, target), strict=True):
-        total += weight * one
-    return (way * total).sum(dim=1)
+    for one in _pixel_gradients(network, along, target):
+        total += one
+    return (images * total / steps).sum(dim=1)
 
 
 class _GuidedRectifiers(TorchFunctionMode):
