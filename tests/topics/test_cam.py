@@ -539,7 +539,6 @@ def test_a_target_that_does_not_fit_is_refused(network, explain):
         (method.smooth_grad, {"samples": 1, "sigma": -0.1, "generator": generator()}, "sigma >= 0"),
         (method.smooth_grad, {"samples": 1, "sigma": 0, "generator": generator(), "kind": "median"}, "'median'"),
         (method.integrated_gradients, {"steps": 0}, "steps >= 1"),
-        (method.integrated_gradients, {"steps": 1, "rule": "left"}, "'left'"),
         (method.occlusion, {"size": 3, "stride": 4}, "stride 4 and size 3"),
         (method.occlusion, {"size": 17, "stride": 4}, "size <= 16"),
         (method.occlusion, {"size": 4, "stride": 0}, "1 <= stride"),
