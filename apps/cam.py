@@ -3,9 +3,10 @@
 gradio apps/cam.py
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache
 from html import escape
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ STEPS = 5  # of insertion and deletion: each costs two runs of the network
 BLUR = 6 / 64  # how far an inserted photo is blurred at first, as a share of its height
 NO_MAP = "–"
 OF_CHANCE = ("photo", "network", "forgotten", "seed")  # all that the curves of chance depend on
+OF_MAP = (*OF_CHANCE, "target", "against", "method", "stage", "n", "sigma", "kind")  # and what a map does
 CHANCES = 3  # maps of chance whose mean stands beside a map
 LARGE_N = 25  # noisy copies or steps with a network from the Hub
 LADDER_SIGMAS, LADDER_COUNTS = (0.05, 0.1, 0.2, 0.3), (1, 4, 16, 64)  # as in the paper's figure 3
@@ -66,6 +68,12 @@ def thumbnail(name: str) -> str:
     return draw.picture_url(both.permute(1, 2, 0).numpy())
 
 
+@lru_cache(maxsize=100)
+def known_logits(photo: str, network: str) -> Tensor:
+    """What a small network says of a sample, (20,)."""
+    return networks()[NETWORKS[network]](torch.cat([nets.framed(part)[None] for part in photos(photo)], dim=3))[0]
+
+
 def look(values: Mapping[str, Value], own: str) -> Case:
     """What is explained, for one state of the page; raises Refused for what the network does not have."""
     key, photo, forgotten = (str(values[name]) for name in ("network", "photo", "forgotten"))
@@ -86,7 +94,7 @@ def look(values: Mapping[str, Value], own: str) -> Case:
         classes = synonyms = CLASSES
         image = torch.cat([nets.framed(picture)[None] for picture in pictures], dim=3)
     # Guesses are those of the trained network, so that the same class is explained when it forgets.
-    logits = known(image)[0]
+    logits = known(image)[0] if own or key in PUBLISHED else known_logits(photo, key)
     try:
         label, other = (chosen_class(str(values[name]), synonyms, logits) for name in ("target", "against"))
     except ValueError as error:
@@ -140,16 +148,57 @@ def draw_map(values: Mapping[str, Value], case: Case, network: nets.Staged | Non
     )
 
 
+def asked(network: nets.Staged) -> Callable[[Tensor], Tensor]:
+    """The network as it is asked for shares, many at a time."""
+    return nets.quick(network) if isinstance(network, nets.ResNet) else network
+
+
 def curves_of(case: Case, heats: Tensor, seed: int) -> checks.Curves:
     """Insertion and deletion for each of these maps, (B, h, w), of every class."""
     return checks.insertion_deletion(
-        case.network,
+        asked(case.network),
         case.image.expand(len(heats), -1, -1, -1),
         heats,
         steps=STEPS,
         blur=BLUR * case.size[0],
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+class Explained(NamedTuple):
+    """A map and what is measured about it.
+
+    heat      (1, h, w)
+    curves    of this map
+    drop      average drop, a share
+    likeness  to the map of the trained network, where the network has forgotten
+    """
+
+    heat: Tensor
+    curves: checks.Curves
+    drop: float
+    likeness: float | None
+
+    @property
+    def empty(self) -> bool:
+        """Is it the same everywhere?"""
+        return float(self.heat.amax() - self.heat.amin()) <= 1e-9 * float(self.heat.abs().amax())
+
+
+def explain(values: Mapping[str, Value], case: Case) -> Explained:
+    """The map of this state, and what it is worth."""
+    heat, likeness = draw_map(values, case), None
+    if case.network is not case.known:
+        likeness = float(checks.spearman(heat.abs(), draw_map(values, case, case.known).abs()))
+    drop = checks.average_drop(asked(case.network), case.image, heat, torch.tensor([case.label]))
+    return Explained(heat, curves_of(case, heat, int(values["seed"])), float(drop), likeness)
+
+
+@lru_cache(maxsize=1000)
+def explained_sample(*settings: Value) -> Explained:
+    """`explain` for a sample and a small network: in a class, many look at the same."""
+    values = CARD.parse(dict(zip(OF_MAP, settings, strict=True)))
+    return explain(values, look(values, ""))
 
 
 @lru_cache(maxsize=500)
@@ -175,10 +224,10 @@ def chance_of(case: Case, grain: tuple[int, int], seed: int) -> checks.Curves:
 def answer(values: Mapping[str, Value], own: str) -> Answer:
     """A map, and what speaks for it."""
     case, name, seed = look(values, own), str(values["method"]), int(values["seed"])
-    heat = draw_map(values, case)
-    largest = float(heat.abs().amax())
-    empty = float(heat.amax() - heat.amin()) <= 1e-9 * largest
-    of_map = curves_of(case, heat, seed)
+    kept = not own and values["network"] not in PUBLISHED
+    explained = explained_sample(*(values[key] for key in OF_MAP)) if kept else explain(values, case)
+    heat, of_map, drop, likeness = explained
+    empty, largest = explained.empty, float(heat.abs().amax())
     grain = (heat.shape[1], heat.shape[2])
     of_chance = chance_of(case, grain, seed) if own else chance_of_sample(grain, *(values[key] for key in OF_CHANCE))
     share = case.share
@@ -197,11 +246,9 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         numbers |= {"covered": left, "kept": left / share, "bright": bright}
         tiles.append(Tile("spot", f"{left:.0%}", f"with the spot covered; was {share:.0%}"))
     elif not empty:
-        drop = float(checks.average_drop(case.network, case.image, heat, torch.tensor([case.label])))
         numbers["drop"] = drop
         tiles.append(Tile("drop", f"{drop:.0%}", "drop, low is good"))
-    if case.network is not case.known:
-        likeness = float(checks.spearman(heat.abs(), draw_map(values, case, case.known).abs()))
+    if likeness is not None:
         numbers["likeness"] = likeness
         tiles.append(Tile("likeness", f"{likeness:.2f}", "likeness to the trained network's map"))
     elif case.half is not None and not empty:
@@ -353,6 +400,7 @@ def snippet(values: Mapping[str, Value], own: str) -> str:
         generator = f"torch.Generator().manual_seed({values['seed']})"
         gone = lost(case.known, str(values["forgotten"]))
         build += f"; network = checks.randomised(network, {gone}, generator={generator})"
+    ask = "network" if key in PUBLISHED else "nets.quick(network)"
     less = f"; target[0, {case.other}] -= 1" if case.other is not None else ""
     return f'''import numpy, torch; from PIL import Image; from core import card, data, imagenet, nets, store
 from core.topics.cam import checks, maps
@@ -361,7 +409,7 @@ image = torch.cat([{view} for name in {names}], dim=3)
 label, target = torch.tensor([{case.label}]), torch.zeros(1, {len(case.classes)}); target[0, label] += 1{less}
 heat = maps.draw_map("{values["method"]}", network, image, target, maps.{options_of(values, case)})
 print("share", float(network(image).softmax(dim=1)[0, label]), "largest", float(heat.abs().max()))
-print("drop", float(checks.average_drop(network, image, heat, label)))'''
+print("drop", float(checks.average_drop({ask}, image, heat, label)))'''
 
 
 def measured() -> draw.Figure:

@@ -70,6 +70,21 @@ def framed(picture: np.ndarray, *, size: int = 64) -> Tensor:
     return resized[0].clamp(0, 1)
 
 
+def quick(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The same network, asked in bfloat16 where the processor has units for it: twice as fast.
+
+    Logits (B, K) come in float32, right to about three digits, so this is for curves, not for what a snippet
+    has to repeat. Convolutions of one channel each would be slower by far: not for MobileNets.
+    """
+    units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+    def asked(images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=units):
+            return network(images).float()
+
+    return asked
+
+
 class CBAM(nn.Module):
     """Which channels, and then which places, deserve attention?
 

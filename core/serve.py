@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import torch
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -25,6 +26,7 @@ from core import draw, store
 from core.card import Card, Refused
 
 HERE = Path(__file__).resolve().parent
+CORES = os.cpu_count() or 1
 QUEUE_SIZE = 60  # events waiting per Space before a newcomer is told that it is busy
 SESSIONS = (
     100  # visitors per Space of whose components Gradio keeps a copy, last values included; the oldest is dropped
@@ -35,7 +37,8 @@ class Gate:
     """Lets so many answers be computed at once in this process, and so many wait a moment.
 
     Each mounted Space has a queue of its own; without one gate for all of them, thirty
-    visitors on five Spaces would start thirty computations on two cores.
+    visitors on five Spaces would start thirty computations on two cores. Who is alone gets all
+    cores for his answer, who is not gets one: threads of two answers would wait for each other.
 
     slots       answers computed at the same time
     waiting     visitors who may wait for a slot
@@ -46,6 +49,7 @@ class Gate:
         self._slots = threading.BoundedSemaphore(slots)
         self._places = threading.BoundedSemaphore(slots + waiting)
         self._patience_s = patience_s
+        self._inside, self._lock = 0, threading.Lock()
 
     @contextmanager
     def enter(self) -> Iterator[None]:
@@ -56,15 +60,20 @@ class Gate:
         try:
             if not self._slots.acquire(timeout=self._patience_s):
                 raise busy
+            with self._lock:
+                self._inside += 1
+                torch.set_num_threads(CORES if self._inside == 1 else 1)  # of this thread of the server
             try:
                 yield
             finally:
+                with self._lock:
+                    self._inside -= 1
                 self._slots.release()
         finally:
             self._places.release()
 
 
-GATE = Gate(slots=max(1, os.cpu_count() or 1), waiting=40, patience_s=2.0)
+GATE = Gate(slots=CORES, waiting=40, patience_s=2.0)
 
 
 def theme() -> gr.themes.Base:

@@ -135,23 +135,17 @@ def mixed_up(page: Page, outcomes: list[tuple[dict, Outcome]]) -> list[dict]:
     ]
 
 
-def test_thirty_visitors_for_twenty_seconds(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
-    outcomes = run(crowd(gallery, DIGITS, visitors=30, count=20, pause_s=1.0))
-    kinds = report(outcomes, capsys, "30 visitors, one action a second each, for 20 s")
-    assert mixed_up(DIGITS, outcomes) == []
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_thirty_visitors_for_twenty_seconds(
+    page: Page, gallery: serving.Gallery, capsys: pytest.CaptureFixture
+) -> None:
+    run(crowd(gallery, page, visitors=2, count=2, pause_s=0))  # the Space is built by its first visitor
+    outcomes = run(crowd(gallery, page, visitors=30, count=20, pause_s=1.0))
+    kinds = report(outcomes, capsys, f"30 visitors of {page.slug}, one action a second each, for 20 s")
+    assert mixed_up(page, outcomes) == []
     assert kinds == {"answered": 600}
     seconds = sorted(outcome.seconds for _, outcome in outcomes)
     assert seconds[int(0.95 * len(seconds))] <= P95_S
-
-
-def test_thirty_visitors_ask_for_maps(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:
-    """A map and its two curves cost a dozen runs of the network: how long it takes is printed, not yet promised."""
-    run(crowd(gallery, MAPS, visitors=2, count=2, pause_s=0))  # the Space is built by its first visitor
-    outcomes = run(crowd(gallery, MAPS, visitors=30, count=5, pause_s=1.0))
-    kinds = report(outcomes, capsys, "30 visitors of the maps, one action a second each, for 5 s")
-    assert mixed_up(MAPS, outcomes) == []
-    assert kinds["failed"] == 0
-    assert kinds["answered"] >= 100
 
 
 def test_two_hundred_at_once(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:

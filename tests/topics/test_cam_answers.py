@@ -193,6 +193,17 @@ def test_smooth_grad_so_far_is_smooth_grad_of_as_many_copies(count):
 # ---- figures
 
 
+@pytest.mark.parametrize("network", ["resnet", "cbam"])
+@pytest.mark.parametrize("photo", ["lion", "goldfish", "bus_espresso"])
+def test_the_curves_of_the_page_are_those_of_full_precision(network, photo):
+    case = case_of(network=network, photo=photo)
+    heat = method.grad_cam(case.network, case.image, case.target)
+    options = {"steps": cam.STEPS, "blur": cam.BLUR * case.size[0], "generator": torch.Generator().manual_seed(0)}
+    exact, shown = checks.insertion_deletion(case.network, case.image, heat, **options), cam.curves_of(case, heat, 0)
+    for kind in ("insertion_area", "deletion_area"):
+        torch.testing.assert_close(getattr(shown, kind), getattr(exact, kind), rtol=0, atol=0.01)
+
+
 def test_one_outlier_does_not_leave_the_others_pale():
     heat = torch.ones(20, 50)
     heat[3, 4] = -1000

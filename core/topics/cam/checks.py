@@ -5,7 +5,7 @@ None of them proves a map right; each catches one way of being wrong. A map of c
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -14,6 +14,8 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from core.topics.cam.method import PICTURE_NUMBERS
+
+Asked = Callable[[Tensor], Tensor]  # pictures (B, C, H, W) to logits (B, K)
 
 
 class Layered(Protocol):
@@ -74,14 +76,14 @@ def blurred(images: Tensor, *, sigma: float) -> Tensor:
     return F.conv2d(rows, bell.transpose(2, 3), groups=images.shape[1])
 
 
-def _probabilities(network: nn.Module, images: Tensor) -> Tensor:
+def _probabilities(network: Asked, images: Tensor) -> Tensor:
     """softmax( network(x) ), (B, K)."""
     return network(images.contiguous(memory_format=torch.channels_last)).softmax(dim=1)
 
 
 @torch.no_grad()
 def insertion_deletion(
-    network: nn.Module, images: Tensor, maps: Tensor, *, steps: int, blur: float, generator: torch.Generator
+    network: Asked, images: Tensor, maps: Tensor, *, steps: int, blur: float, generator: torch.Generator
 ) -> Curves:
     """Do the pixels that a map puts first decide?
 
@@ -112,14 +114,16 @@ def insertion_deletion(
     blank = blurred(images, sigma=blur)
 
     # Nothing inserted is everything deleted: the ends are asked once.
-    empty, whole = (_probabilities(network, each)[None] for each in (blank, images))
+    empty, whole = _probabilities(network, torch.cat([blank, images])).unflatten(0, (2, 1, batch))
     points = torch.arange(steps + 1)
     insertion, deletion = [empty], [whole]
-    for part in points[1:-1].split(max(1, PICTURE_NUMBERS // images.numel())) if steps > 1 else ():
+    for part in points[1:-1].split(max(1, PICTURE_NUMBERS // (2 * images.numel()))) if steps > 1 else ():
         first = rank < (part * pixels).div(steps, rounding_mode="floor")[:, None, None, None, None]
-        for curve, before, after in ((insertion, blank, images), (deletion, images, blank)):
-            mixed = torch.where(first, after, before).flatten(0, 1)  # (part * B, C, H, W)
-            curve.append(_probabilities(network, mixed).unflatten(0, (len(part), batch)))
+        # (2 * part * B, C, H, W): some inserted, as many deleted
+        mixed = torch.cat([torch.where(first, *pair) for pair in ((images, blank), (blank, images))]).flatten(0, 1)
+        inserted, deleted = _probabilities(network, mixed).unflatten(0, (2, len(part), batch))
+        insertion.append(inserted)
+        deletion.append(deleted)
     inserted, deleted = (
         torch.cat(curve).transpose(0, 1) for curve in ([*insertion, whole], [*deletion, empty])
     )  # (B, steps + 1, K)
@@ -127,7 +131,7 @@ def insertion_deletion(
 
 
 @torch.no_grad()
-def average_drop(network: nn.Module, images: Tensor, maps: Tensor, labels: Tensor) -> Tensor:
+def average_drop(network: Asked, images: Tensor, maps: Tensor, labels: Tensor) -> Tensor:
     """How much of the probability goes when only what the map shows is left?
 
     drop[b] = max(0, y - y_masked) / y,   y = p( label | x ),   y_masked = p( label | x * M )
@@ -148,9 +152,8 @@ def average_drop(network: nn.Module, images: Tensor, maps: Tensor, labels: Tenso
     large = enlarged(maps, (images.shape[2], images.shape[3]))
     low, high = large.amin(dim=(1, 2), keepdim=True), large.amax(dim=(1, 2), keepdim=True)
     mask = torch.where(high > low, (large - low) / (high - low), 0)
-    whole, masked = (
-        _probabilities(network, each).gather(1, labels[:, None])[:, 0] for each in (images, images * mask[:, None])
-    )
+    probabilities = _probabilities(network, torch.cat([images, images * mask[:, None]]))
+    whole, masked = probabilities.gather(1, labels.repeat(2)[:, None])[:, 0].chunk(2)
     return (whole - masked).clamp_min(0) / whole
 
 
