@@ -3,7 +3,7 @@
 gradio apps/cam.py
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from html import escape
 from typing import NamedTuple
@@ -148,15 +148,10 @@ def draw_map(values: Mapping[str, Value], case: Case, network: nets.Staged | Non
     )
 
 
-def asked(network: nets.Staged) -> Callable[[Tensor], Tensor]:
-    """The network as it is asked for shares, many at a time."""
-    return nets.quick(network) if isinstance(network, nets.ResNet) else network
-
-
 def curves_of(case: Case, heats: Tensor, seed: int) -> checks.Curves:
     """Insertion and deletion for each of these maps, (B, h, w), of every class."""
     return checks.insertion_deletion(
-        asked(case.network),
+        nets.quick(case.network),
         case.image.expand(len(heats), -1, -1, -1),
         heats,
         steps=STEPS,
@@ -190,7 +185,7 @@ def explain(values: Mapping[str, Value], case: Case) -> Explained:
     heat, likeness = draw_map(values, case), None
     if case.network is not case.known:
         likeness = float(checks.spearman(heat.abs(), draw_map(values, case, case.known).abs()))
-    drop = checks.average_drop(asked(case.network), case.image, heat, torch.tensor([case.label]))
+    drop = checks.average_drop(nets.quick(case.network), case.image, heat, torch.tensor([case.label]))
     return Explained(heat, curves_of(case, heat, int(values["seed"])), float(drop), likeness)
 
 
@@ -240,11 +235,15 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         if not empty:
             numbers |= {kind: area, f"{kind}_chance": by_chance}
         tiles.append(Tile(kind, NO_MAP if empty else f"{area:.0%}", f"{kind}, {good} is good; chance {by_chance:.0%}"))
+    row, column = divmod(int(heat[0].argmax()), heat.shape[2])
+    right, down = 100 * (column + 0.5) / heat.shape[2], 100 * (row + 0.5) / heat.shape[1]
+    found = "no map" if empty else f"brightest {right:.0f} % from the left, {down:.0f} % down"
     if values["cover"]:
         left = case.share_of(case.covered())
         bright = float(heat[0][case.at_spot(heat[0])]) / max(largest, 1e-30)
         numbers |= {"covered": left, "kept": left / share, "bright": bright}
         tiles.append(Tile("spot", f"{left:.0%}", f"with the spot covered; was {share:.0%}"))
+        found = f"{found}; {left:.0%} with the spot covered"
     elif not empty:
         numbers["drop"] = drop
         tiles.append(Tile("drop", f"{drop:.0%}", "drop, low is good"))
@@ -255,9 +254,6 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         inside = float(checks.share_inside(checks.enlarged(heat, case.size), case.half))
         numbers["pointing"] = inside
         tiles.append(Tile("pointing", f"{inside:.0%}", f"of the heat is on the {case.name}'s half"))
-    row, column = divmod(int(heat[0].argmax()), heat.shape[2])
-    right, down = 100 * (column + 0.5) / heat.shape[2], 100 * (row + 0.5) / heat.shape[1]
-    found = "no map" if empty else f"brightest {right:.0f} % from the left, {down:.0f} % down"
     shown = figures.reduced(heat[0])
     figure = figures.looked(
         case,
@@ -367,7 +363,7 @@ def ladder(values: dict[str, Value], own: str) -> Iterator[str]:
     pictures: list[str] = []
     for sigma in LADDER_SIGMAS:
         maps_so_far = method.smooth_grad_so_far(
-            case.network, case.image, case.target,
+            nets.quick(case.network), case.image, case.target,
             samples=max(LADDER_COUNTS), sigma=sigma, generator=options_of(values, case).generator,
         )  # fmt: skip
         for samples, heat in enumerate(maps_so_far, 1):
@@ -400,7 +396,6 @@ def snippet(values: Mapping[str, Value], own: str) -> str:
         generator = f"torch.Generator().manual_seed({values['seed']})"
         gone = lost(case.known, str(values["forgotten"]))
         build += f"; network = checks.randomised(network, {gone}, generator={generator})"
-    ask = "network" if key in PUBLISHED else "nets.quick(network)"
     less = f"; target[0, {case.other}] -= 1" if case.other is not None else ""
     return f'''import numpy, torch; from PIL import Image; from core import card, data, imagenet, nets, store
 from core.topics.cam import checks, maps
@@ -409,7 +404,7 @@ image = torch.cat([{view} for name in {names}], dim=3)
 label, target = torch.tensor([{case.label}]), torch.zeros(1, {len(case.classes)}); target[0, label] += 1{less}
 heat = maps.draw_map("{values["method"]}", network, image, target, maps.{options_of(values, case)})
 print("share", float(network(image).softmax(dim=1)[0, label]), "largest", float(heat.abs().max()))
-print("drop", float(checks.average_drop({ask}, image, heat, label)))'''
+print("drop", float(checks.average_drop(nets.quick(network), image, heat, label)))'''
 
 
 def measured() -> draw.Figure:

@@ -70,21 +70,6 @@ def framed(picture: np.ndarray, *, size: int = 64) -> Tensor:
     return resized[0].clamp(0, 1)
 
 
-def quick(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The same network, asked in bfloat16 where the processor has units for it: twice as fast.
-
-    Logits (B, K) come in float32, right to about three digits, so this is for curves, not for what a snippet
-    has to repeat. Convolutions of one channel each would be slower by far: not for MobileNets.
-    """
-    units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-    def asked(images: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=units):
-            return network(images).float()
-
-    return asked
-
-
 class CBAM(nn.Module):
     """Which channels, and then which places, deserve attention?
 
@@ -194,6 +179,34 @@ class ResNet(Staged):
 
     def classify(self, features: Tensor) -> Tensor:
         return self.classifier(features.mean(dim=(2, 3)))
+
+
+class Quick:
+    """A network asked in bfloat16: what it finds comes in float32, right to about three digits."""
+
+    def __init__(self, network: Staged) -> None:
+        self.network = network
+
+    def features(self, images: Tensor, stage: str | None = None) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.network.features(images, stage).float()
+
+    def head(self, features: Tensor, stage: str | None = None) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.network.head(features, stage).float()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+
+def quick(network: Staged) -> Staged | Quick:
+    """The same network, twice as fast where it can be: for what is the mean of many passes, or one of many.
+
+    Only a ResNet on a processor with units for bfloat16 becomes `Quick`: convolutions of one channel each, as in
+    MobileNets, would be slower by far.
+    """
+    units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return Quick(network) if units and isinstance(network, ResNet) else network
 
 
 class ImageNet(Staged):

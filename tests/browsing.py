@@ -1,14 +1,17 @@
 """A visitor with a real Chromium: opens a page of the gallery, moves things, and reads what it shows."""
 
 import re
+import statistics
 from typing import Any
 
+import pytest
 import serving
 from playwright.sync_api import BrowserContext
 
 PICTURES = serving.ROOT / "pictures" / "browser"
 DESKTOP = {"width": 1366, "height": 640}
 PHONE = {"width": 390, "height": 844}
+SLACK = 3  # promised times hold on a quiet machine; tests allow for a busy one
 # What the browser itself writes when a request fails that a test made fail, or that was answered 4xx.
 EXPECTED_LOG = re.compile(r"Failed to load resource|net::ERR_")
 
@@ -112,6 +115,34 @@ class Visitor:
             }""",
             [x, y],
         )
+
+    def answers_in_time(self, control: str, promise_ms: float, capsys: pytest.CaptureFixture) -> None:
+        """Move a slider by keys, measure how long it takes until the figure is drawn anew, print and check it."""
+        self.slider(control).focus()
+        self.page.evaluate(
+            """control => {
+                window.times = [];
+                let start = 0;
+                document.querySelector(`#control-${control} input[type=range]`)
+                    .addEventListener('keydown', () => { start = performance.now(); });
+                document.querySelector('#figure .vitrine-figure').on('plotly_react', () => {
+                    if (!start) return;
+                    const moved = start;
+                    start = 0;
+                    requestAnimationFrame(() => times.push(performance.now() - moved));
+                });
+            }""",
+            control,
+        )
+        for step in range(15):
+            self.page.keyboard.press("ArrowRight")
+            self.page.wait_for_function("count => times.length > count", arg=step)
+            self.page.wait_for_timeout(50)
+        times = self.page.evaluate("times.slice(0, 15)")
+        median = statistics.median(times)
+        with capsys.disabled():
+            print(f"\n  {control}, from a key to the answer: median {median:.0f} ms, slowest {max(times):.0f} ms of 15")
+        assert median < SLACK * promise_ms
 
     def picture(self, name: str, *, whole: bool = False) -> None:
         """Keep a screenshot in an ignored folder, for somebody to look at."""

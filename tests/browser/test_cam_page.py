@@ -79,6 +79,17 @@ def test_methods_classes_and_layers_answer_at_once(visit: Visit) -> None:
     assert "goldfish's half" in visitor.tiles[-1]
 
 
+@pytest.mark.parametrize(
+    ("settings", "control", "promise_ms"),
+    [("strength=0", "strength", 150), ("method=smooth_grad", "sigma", 300)],
+)
+def test_a_slider_answers_in_time(visit: Visit, settings, control, promise_ms, capsys) -> None:
+    visitor = visit(f"/cam/?{settings}")
+    if control == "strength":
+        visitor.page.click("#more > button")
+    visitor.answers_in_time(control, promise_ms, capsys)
+
+
 def test_the_noise_is_dragged(visit: Visit) -> None:
     visitor = visit("/cam/?method=smooth_grad&n=4")
     slider = visitor.slider("sigma")

@@ -204,6 +204,18 @@ def test_the_curves_of_the_page_are_those_of_full_precision(network, photo):
         torch.testing.assert_close(getattr(shown, kind), getattr(exact, kind), rtol=0, atol=0.01)
 
 
+@pytest.mark.parametrize("network", ["resnet", "cbam"])
+def test_smooth_grad_of_the_page_is_that_of_full_precision(network):
+    case, options = case_of(network=network), maps.Options()
+    exact = method.smooth_grad(
+        case.network, case.image, case.target,
+        samples=options.samples, sigma=options.sigma, generator=options.generator,
+    )  # fmt: skip
+    shown = maps.draw_map("smooth_grad", case.network, case.image, case.target, options)
+    assert checks.spearman(shown, exact) > 0.99
+    assert float((shown - exact).abs().max() / exact.max()) < 0.1
+
+
 def test_one_outlier_does_not_leave_the_others_pale():
     heat = torch.ones(20, 50)
     heat[3, 4] = -1000
