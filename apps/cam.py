@@ -417,7 +417,7 @@ def measured() -> draw.Figure:
 def widgets(first: Answer) -> Widgets:
     """The input column: the photo."""
     view = picture_input("The photo", first.extras[0]["shown"], drawable=False)
-    return Widgets(own=view, file=picture_button(), extras=[view], longest_side=LONGEST_SIDE)
+    return Widgets(own=view, file=picture_button(), extras=[view], longest_side=LONGEST_SIDE, square=True)
 
 
 space = Space(

@@ -231,7 +231,7 @@ def widgets(first: Answer) -> Widgets:
         with gr.Column(min_width=120):
             sight = gr.HTML(first.extras[1])
             file = picture_button()
-    return Widgets(own=view, file=file, extras=[view, sight], longest_side=LONGEST_SIDE)
+    return Widgets(own=view, file=file, extras=[view, sight], longest_side=LONGEST_SIDE, square=True)
 
 
 space = Space(

@@ -58,12 +58,14 @@ class Widgets:
     file    the button that uploads a file into `own`, or None
     extras  components that each answer fills
     longest_side  to which an uploaded picture is reduced, in pixels
+    square  keep the middle square of an uploaded picture alone
     """
 
     own: gr.HTML | None = None
     file: gr.UploadButton | None = None
     extras: Sequence[gr.components.Component] = ()
     longest_side: int = 280
+    square: bool = False
 
 
 def nothing_to_fetch(_: Mapping[str, Value]) -> Generator[str, None, None]:
@@ -234,7 +236,8 @@ class Moves:
     def take_file(self, path: str, *raw: Any) -> Iterator[dict[Any, Any]]:
         """A picture was uploaded: reduced to a small one that lives in the visitor's browser alone."""
         with GATE.enter():  # decoding fifty megapixels takes memory: not for many at once
-            picture, remarks = upload.read_file(path, longest_side=self._widgets.longest_side)
+            widgets = self._widgets
+            picture, remarks = upload.read_file(path, longest_side=widgets.longest_side, square=widgets.square)
         own = draw.jpeg_url(picture)
         values, _ = self.read(raw)
         for answer in self.answers(values, own):

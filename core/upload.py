@@ -21,12 +21,13 @@ DAMAGED = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, A
 
 
 def read_picture(
-    content: bytes, *, longest_side: int = 1024, max_pixels: int = MAX_PIXELS
+    content: bytes, *, longest_side: int = 1024, square: bool = False, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image.Image, list[str]]:
     """Decode an uploaded picture.
 
     content       the file's bytes; its name is not trusted, nor asked for
     longest_side  larger pictures are reduced to this, in pixels
+    square        keep the middle square alone, for networks that see no more of it
     max_pixels    width times height that is accepted, found from the header before anything is decoded
     returns       an upright RGB picture, and a sentence for each thing that was dropped
     raises        Refused with a sentence: too large, not a picture, damaged
@@ -72,11 +73,18 @@ def read_picture(
     if upright.mode == "CMYK":
         notes.append("CMYK colours were converted to RGB.")
     upright = upright.convert("RGB")
+    if square and upright.width != upright.height:
+        notes.append("Only the middle square of your picture is used.")
+        side = min(upright.size)
+        left, top = ((length - side) // 2 for length in upright.size)
+        upright = upright.crop((left, top, left + side, top + side))
     upright.thumbnail((longest_side, longest_side))
     return upright, notes
 
 
-def read_file(path: str | os.PathLike, *, longest_side: int = 1024) -> tuple[Image.Image, list[str]]:
+def read_file(
+    path: str | os.PathLike, *, longest_side: int = 1024, square: bool = False
+) -> tuple[Image.Image, list[str]]:
     """Like `read_picture`, from the temporary file of an upload, which is deleted: nothing of a visitor stays."""
     file = Path(path)
     try:
@@ -88,7 +96,7 @@ def read_file(path: str | os.PathLike, *, longest_side: int = 1024) -> tuple[Ima
         raise Refused("This file did not arrive. Choose it again.") from None
     finally:
         file.unlink(missing_ok=True)
-    return read_picture(content, longest_side=longest_side)
+    return read_picture(content, longest_side=longest_side, square=square)
 
 
 def read_url(url: str, *, longest_side: int = 1024) -> tuple[Image.Image, list[str]]:

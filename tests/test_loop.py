@@ -24,14 +24,7 @@ from torch import Tensor, nn
 
 from core import data, loop
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """For networks as small as these, threads cost more than they save."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

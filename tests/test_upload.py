@@ -206,6 +206,17 @@ def test_a_large_picture_is_reduced_in_proportion() -> None:
     assert picture.size == (280, 70)
 
 
+@pytest.mark.parametrize("size", [(6, 3), (3, 6), (4, 3)])
+def test_the_middle_square_is_kept_where_networks_see_no_more(size: tuple[int, int]) -> None:
+    pixels = np.arange(size[0] * size[1] * 3, dtype=np.uint8).reshape(size[1], size[0], 3)
+    picture, notes = upload.read_picture(encoded(Image.fromarray(pixels), "PNG"), square=True)
+    left, top = (size[0] - 3) // 2, (size[1] - 3) // 2
+    assert np.array_equal(np.asarray(picture), pixels[top : top + 3, left : left + 3])
+    assert notes == ["Only the middle square of your picture is used."]
+    _, notes = upload.read_picture(encoded(Image.new("RGB", (3, 3)), "PNG"), square=True)
+    assert notes == []
+
+
 def test_a_file_is_deleted_once_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(encoded(colours(), "PNG"))

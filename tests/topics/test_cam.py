@@ -4,7 +4,7 @@ import copy
 import importlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import ModuleType
@@ -21,6 +21,8 @@ from torch.overrides import _get_current_function_mode_stack
 
 from core import nets
 from core.topics.cam import checks, method
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # A referee in float64 agrees to rounding; finite differences lose half of the digits.
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
@@ -69,15 +71,6 @@ class Plain(nets.Staged):
 
     def classify(self, features: Tensor) -> Tensor:
         return self.classifier(features.mean(dim=(2, 3)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For pictures as small as these, threads cost more than they save."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
@@ -22,6 +22,8 @@ from torch import Tensor
 from core import data, loop
 from core.topics.mc_dropout import method, recipe
 from core.topics.mc_dropout.network import DropoutCNN
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # A referee in float64 agrees to rounding; what runs through the network is float32.
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -51,15 +53,6 @@ often = settings(max_examples=50, deadline=None)
 
 def random_labels(seed: int, count: int, classes: int) -> Tensor:
     return torch.randint(classes, (count,), generator=generator(seed))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For batches as small as these, threads cost more than they save."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
