@@ -181,11 +181,6 @@ class ResNet(Staged):
         return self.classifier(features.mean(dim=(2, 3)))
 
 
-def luminance(images: Tensor) -> Tensor:
-    """0.299 R + 0.587 G + 0.114 B (ITU-R BT.601): (..., 3, H, W) to (..., 1, H, W)."""
-    return (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=-3, keepdim=True)
-
-
 class Quick:
     """A network asked in bfloat16: what it finds comes in float32, right to about three digits."""
 

@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "core/store.py": ({"torch", "safetensors"}, {"core.card", "core.hub"}),
     "core/imagenet.py": ({"torch", "timm", "PIL"}, {"core.card", "core.hub", "core.nets", "core.store", "core.vision"}),
     "core/markup.py": (set(), {"core.card", "core.draw", "core.store"}),
-    "core/serve.py": ({"gradio", "starlette", "fastapi"}, {"core.card", "core.draw", "core.store"}),
+    "core/serve.py": ({"gradio", "starlette", "fastapi", "torch"}, {"core.card", "core.draw", "core.store"}),
     "core/upload.py": ({"PIL", "numpy"}, {"core.card"}),
     "core/model_card.py": (set(), {"core.card", "core.store"}),
     "core/widgets.py": ({"gradio"}, {"core.card"}),
@@ -51,7 +51,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     ),
     r"core/topics/(?P<x>\w+)/method.py": ({"torch", "numpy", "scipy"}, set()),
     # What else of a method has a file of its own
-    r"core/topics/(?P<x>\w+)/\w+.py": ({"torch", "numpy", "scipy"}, {"core.topics.{x}"}),
+    r"core/topics/(?P<x>\w+)/\w+.py": ({"torch", "numpy", "scipy"}, {"core.nets", "core.topics.{x}"}),
     "apps/gallery.py": (
         {"gradio", "fastapi", "starlette", "uvicorn", "segno"},
         {"core.card", "core.draw", "core.markup", "core.page", "core.serve", "core.store"},

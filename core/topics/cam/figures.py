@@ -7,7 +7,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from core import draw, nets
+from core import draw
 from core.draw import Figure
 from core.topics.cam import checks
 from core.topics.cam.case import Case
@@ -35,7 +35,7 @@ def relative(heat: Tensor) -> Tensor:
 
 def grey_photo(image: Tensor) -> np.ndarray:
     """A photo (3, H, W) as it lies below a map: grey, its pixels visible, (H', W', 3) float."""
-    grey = nets.luminance(image)[0]
+    grey = (image * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=0)
     larger = max(1, 256 // image.shape[1])
     return grey.repeat_interleave(larger, 0).repeat_interleave(larger, 1).expand(3, -1, -1).permute(1, 2, 0).numpy()
 

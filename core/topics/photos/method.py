@@ -6,8 +6,6 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from core import nets
-
 
 def shuffled(images: Tensor, *, tiles: int, generator: torch.Generator) -> Tensor:
     """What if only the parts were left, and not their places?
@@ -41,7 +39,8 @@ def changed(images: Tensor, *, turn: int, blur: float, grey: bool, tiles: int, g
     returns (B, 3, H, W)
     """
     if grey:
-        images = nets.luminance(images).expand_as(images)
+        luminance = (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=1, keepdim=True)
+        images = luminance.expand_as(images)
     if blur > 0:
         images = torch.from_numpy(gaussian_filter(images.numpy(), sigma=(0, 0, blur, blur), mode="nearest"))
     images = torch.rot90(images, turn // 90, dims=(2, 3))
