@@ -1,0 +1,307 @@
+"""Triplets: each method beside a plain loop over triplets, and beside pytorch-metric-learning and scikit-learn."""
+
+import importlib
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from core.topics.triplet import method
+from core.topics.triplet.method import Triplets
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+MARGIN = 0.5
+EXACT = {"rtol": 1e-10, "atol": 1e-12}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def points(count: int, dimensions: int = 2, seed: int = 0) -> Tensor:
+    return torch.randn(count, dimensions, generator=generator(seed), dtype=torch.float64)
+
+
+# Two classes of several, one of a single member, and points on a grid, so that distances tie.
+BATCHES = {
+    "random": (points(9), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])),
+    "alone": (points(7, seed=1), torch.tensor([0, 0, 1, 2, 2, 2, 3])),
+    "ties": (points(10, seed=2).round(), torch.tensor([0, 1, 0, 1, 0, 1, 2, 2, 0, 1])),
+    "same place": (torch.zeros(6, 2, dtype=torch.float64), torch.tensor([0, 0, 1, 1, 2, 2])),
+    "one class": (points(4), torch.zeros(4, dtype=torch.int64)),
+    "all apart": (points(4), torch.arange(4)),
+}
+each_batch = pytest.mark.parametrize(("z", "y"), BATCHES.values(), ids=BATCHES)
+
+
+def slow_distance(a: Tensor, b: Tensor) -> float:
+    return math.dist(a.tolist(), b.tolist())
+
+
+def slow_triplets(y: Tensor) -> list[tuple[int, int, int]]:
+    """All valid triplets, by a plain loop."""
+    places = range(len(y))
+    return [
+        (a, p, n) for a, p, n in itertools.product(places, places, places) if a != p and y[a] == y[p] and y[a] != y[n]
+    ]
+
+
+def listed(triplets: Triplets) -> list[tuple[int, int, int]]:
+    return list(zip(*(part.tolist() for part in triplets), strict=True))
+
+
+# ---- distances and mining
+
+
+def test_distances_are_those_of_the_school():
+    found = method.distances(points(5, 3), points(4, 3, seed=1))
+    slow = [[slow_distance(a, b) for b in points(4, 3, seed=1)] for a in points(5, 3)]
+    torch.testing.assert_close(found, torch.tensor(slow, dtype=torch.float64), **EXACT)
+
+
+def test_near_points_are_told_apart_in_float32():
+    z = torch.full((2, 64), 10.0)
+    z[1, 0] += 1e-3
+    assert method.distances(z, z)[0, 1] == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_distance_of_a_point_to_itself_has_no_slope():
+    z = torch.ones(2, 3, requires_grad=True)
+    method.distances(z, z).sum().backward()
+    assert z.grad is not None
+    assert z.grad.abs().max() == 0
+
+
+@each_batch
+def test_batch_hard_is_the_worst_of_both_kinds(z, y):
+    d = method.distances(z, z)
+    slow = []
+    for a in range(len(y)):
+        own = [t for t in slow_triplets(y) if t[0] == a]
+        if own:
+            hardest = max(own, key=lambda t: (d[t[0], t[1]], -t[1]))[1]
+            nearest = min(own, key=lambda t: (d[t[0], t[2]], t[2]))[2]
+            slow.append((a, hardest, nearest))
+    assert listed(method.batch_hard(d, y)) == slow
+
+
+@each_batch
+def test_semi_hard_is_the_next_beyond_the_positive(z, y):
+    d = method.distances(z, z)
+    slow = []
+    for a, p in itertools.permutations(range(len(y)), 2):
+        beyond = [t for t in slow_triplets(y) if t[:2] == (a, p) and d[a, p] < d[a, t[2]] < d[a, p] + MARGIN]
+        if beyond:
+            slow.append(min(beyond, key=lambda t: (d[a, t[2]], t[2])))
+    assert listed(method.semi_hard(d, y, margin=MARGIN)) == slow
+
+
+@each_batch
+def test_batch_all_is_what_the_margin_does_not_satisfy(z, y):
+    d = method.distances(z, z)
+    slow = [t for t in slow_triplets(y) if d[t[0], t[2]] < d[t[0], t[1]] + MARGIN]
+    assert listed(method.batch_all(d, y, margin=MARGIN)) == slow
+
+
+@each_batch
+def test_random_triplets_are_valid_and_fair(z, y):
+    valid = slow_triplets(y)
+    drawn = [t for seed in range(300) for t in listed(method.random_triplets(y, generator=generator(seed)))]
+    assert set(drawn) == set(valid)
+    for anchor in {t[0] for t in valid}:
+        own = [t for t in drawn if t[0] == anchor]
+        expected = len(own) / len([t for t in valid if t[0] == anchor])
+        assert all(abs(own.count(t) - expected) < 6 * math.sqrt(expected) for t in set(own))
+
+
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard", "batch_all", "random"])
+def test_mine_knows_the_four_ways(mining):
+    z, y = BATCHES["random"]
+    found = method.mine(method.distances(z, z), y, mining=mining, margin=MARGIN, generator=generator())
+    assert set(listed(found)) <= set(slow_triplets(y))
+    assert len(found.anchor)
+
+
+def test_what_does_not_fit_is_refused():
+    z, y = BATCHES["random"]
+    d = method.distances(z, z)
+    options = {"margin": MARGIN, "generator": generator()}
+    refused = [
+        ("'hardest'", lambda: method.mine(d, y, mining="hardest", **options)),
+        ("as many labels", lambda: method.batch_hard(d[:3], y)),
+        ("as many labels", lambda: method.semi_hard(d, y[:3], margin=MARGIN)),
+        ("as many labels", lambda: method.batch_all(d[:, :3], y, margin=MARGIN)),
+        ("as many labels", lambda: method.silhouette(d[:3], y)),
+        ("k from 1 to 9", lambda: method.recall_at(d, y, y, k=10)),
+        ("k from 1 to 9", lambda: method.recall_at(d, y, y, k=0)),
+        ("two classes", lambda: method.silhouette(d, torch.zeros_like(y))),
+    ]
+    for message, call in refused:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+# ---- losses
+
+
+@each_batch
+def test_losses_by_hand(z, y):
+    d = method.distances(z, z)
+    valid = slow_triplets(y)
+    triplets = Triplets(*(torch.tensor([t[k] for t in valid], dtype=torch.int64) for k in range(3)))
+    slow = [max(slow_distance(z[a], z[p]) - slow_distance(z[a], z[n]) + MARGIN, 0) for a, p, n in valid]
+    found = method.triplet_losses(d, triplets, margin=MARGIN)
+    torch.testing.assert_close(found, torch.tensor(slow, dtype=torch.float64), **EXACT)
+
+
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard", "batch_all", "random"])
+def test_the_loss_falls_when_its_gradient_is_followed(mining):
+    z, y = points(12, 4, seed=3), torch.arange(12) % 3
+    options = {"margin": MARGIN, "mining": mining}
+    z.requires_grad_()
+    loss = method.triplet_loss(z, y, generator=generator(), **options)
+    [slope] = torch.autograd.grad(loss, z)
+    after = method.triplet_loss(z - 0.01 * slope, y, generator=generator(), **options)
+    assert after < loss
+
+
+@pytest.mark.parametrize("name", ["one class", "all apart"])
+def test_without_triplets_the_loss_is_zero_and_still_has_a_slope(name):
+    z, y = BATCHES[name]
+    z = z.clone().requires_grad_()
+    loss = method.triplet_loss(z, y, margin=MARGIN, mining="batch_hard", generator=generator())
+    loss.backward()
+    assert loss == 0
+    assert z.grad is not None
+    assert z.grad.abs().max() == 0
+
+
+def test_where_all_points_coincide_the_loss_is_the_margin():
+    z, y = BATCHES["same place"]
+    assert method.triplet_loss(z, y, margin=MARGIN, mining="batch_hard", generator=generator()) == MARGIN
+
+
+# ---- numbers that judge a map
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_recall_by_hand(k, balanced):
+    z, y, known_z, known_y = points(8), torch.arange(8) % 3, points(11, seed=1), torch.arange(11) % 4
+    hits = []
+    for i in range(8):
+        order = sorted(range(11), key=lambda j, i=i: slow_distance(z[i], known_z[j]))
+        hits.append(float(any(known_y[j] == y[i] for j in order[:k])))
+    slow = sum(hits) / 8
+    if balanced:
+        slow = sum(sum(h for h, c in zip(hits, y, strict=True) if c == b) / int((y == b).sum()) for b in range(3)) / 3
+    found = method.recall_at(method.distances(z, known_z), y, known_y, k=k, balanced=balanced)
+    assert found == pytest.approx(slow)
+
+
+def test_silhouette_by_hand():
+    z, y = BATCHES["alone"]
+    scores = []
+    for i in range(len(y)):
+        apart = {int(c): [slow_distance(z[i], z[j]) for j in range(len(y)) if y[j] == c and j != i] for c in y.unique()}
+        own = apart.pop(int(y[i]))
+        other = min(sum(part) / len(part) for part in apart.values())
+        mean = sum(own) / len(own) if own else 0
+        scores.append((other - mean) / max(other, mean) if own else 0)
+    assert method.silhouette(method.distances(z, z), y) == pytest.approx(sum(scores) / len(scores))
+
+
+def test_points_in_one_place_have_no_silhouette():
+    z, y = BATCHES["same place"]
+    assert method.silhouette(method.distances(z, z), y) == 0
+
+
+def test_the_first_direction_is_that_of_the_largest_spread():
+    z = points(200, 3) * torch.tensor([1.0, 5.0, 0.1]) + 7
+    mean, directions = method.principal(z, dimensions=2)
+    torch.testing.assert_close(directions.T @ directions, torch.eye(2, dtype=z.dtype), **EXACT)
+    assert directions[1, 0] > 0.99
+    spread = ((z - mean) @ directions).var(dim=0)
+    assert spread[0] > spread[1]
+    again = method.principal(2 * mean - z, dimensions=2)[1]  # mirrored at the mean: the same spread
+    torch.testing.assert_close(again, directions, **EXACT)
+
+
+def test_a_point_does_not_count_for_its_own_centroid():
+    z, y = points(9, 2, seed=4), torch.tensor([0, 0, 0, 0, 1, 1, 1, 2, 2])
+    slow = []
+    for i in range(9):
+        others = [j for j in range(9) if j != i]
+        centres = {int(c): torch.stack([z[j] for j in others if y[j] == c]).mean(dim=0) for c in y.unique()}
+        slow.append(min(centres, key=lambda c, i=i, centres=centres: slow_distance(z[i], centres[c])))
+    assert method.nearest_centroid(z, y).tolist() == slow
+
+
+def test_who_is_alone_in_a_class_gets_another():
+    z, y = BATCHES["alone"]
+    found = method.nearest_centroid(z, y)
+    assert found[2] != 1
+    assert found[6] != 3
+
+
+# ---- the field's libraries
+
+
+def library(name: str):
+    import core.vision  # noqa: F401  (before the libraries that import torchvision)
+
+    return importlib.import_module(name)
+
+
+def euclidean():
+    return library("pytorch_metric_learning.distances").LpDistance(normalize_embeddings=False)
+
+
+@each_batch
+def test_pytorch_metric_learning_mines_the_same(z, y):
+    miners = library("pytorch_metric_learning.miners")
+    d = method.distances(z, z)
+    theirs = Triplets(*miners.BatchHardMiner(distance=euclidean())(z, y))
+    ours = method.batch_hard(d, y)
+    assert ours.anchor.tolist() == theirs.anchor.tolist()
+    for name in ("positive", "negative"):  # among equals, either may choose another
+        found, expected = (d[ours.anchor, getattr(t, name)] for t in (ours, theirs))
+        torch.testing.assert_close(found, expected, **EXACT)
+    every = miners.TripletMarginMiner(margin=MARGIN, type_of_triplets="all", distance=euclidean())
+    assert set(listed(method.batch_all(d, y, margin=MARGIN))) >= set(listed(Triplets(*every(z, y))))
+    beyond = miners.TripletMarginMiner(margin=MARGIN, type_of_triplets="semihard", distance=euclidean())
+    theirs = listed(Triplets(*beyond(z, y)))
+    nearest: dict[tuple[int, int], float] = {}
+    for a, p, n in theirs:
+        nearest[a, p] = min(nearest.get((a, p), math.inf), float(d[a, n]))
+    ours = {(a, p): float(d[a, n]) for a, p, n in listed(method.semi_hard(d, y, margin=MARGIN))}
+    assert ours == pytest.approx(nearest)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(2, 24), classes=st.integers(1, 6))
+def test_pytorch_metric_learning_finds_the_same_loss(seed, count, classes):
+    losses, reducers = library("pytorch_metric_learning.losses"), library("pytorch_metric_learning.reducers")
+    miner = library("pytorch_metric_learning.miners").BatchHardMiner(distance=euclidean())
+    z, y = points(count, 5, seed), torch.randint(classes, (count,), generator=generator(seed))
+    triplets = miner(z, y)
+    peer = losses.TripletMarginLoss(margin=MARGIN, distance=euclidean(), reducer=reducers.MeanReducer())
+    expected = peer(z, y, triplets) if len(triplets[0]) else torch.tensor(0.0)
+    found = method.triplet_loss(z, y, margin=MARGIN, mining="batch_hard", generator=generator())
+    assert float(found) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scikit_learn_agrees(seed):
+    metrics, decomposition = library("sklearn.metrics"), library("sklearn.decomposition")
+    z, y = points(30, 6, seed), torch.arange(30) % 4
+    y[0] = 9  # alone
+    assert method.silhouette(method.distances(z, z), y) == pytest.approx(metrics.silhouette_score(z, y))
+    _, directions = method.principal(z, dimensions=3)
+    theirs = torch.from_numpy(decomposition.PCA(3).fit(z).components_).T
+    torch.testing.assert_close((directions * theirs).sum(dim=0).abs(), torch.ones(3, dtype=z.dtype))
