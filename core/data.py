@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SPLITS = ("train", "test")
-
 
 class MissingSource(FileNotFoundError):
     """A named source is not on this machine; the message says how to get it."""
@@ -28,6 +26,7 @@ class Source:
 
     files     relative path below `folder` -> sha256 of the compressed original
     classes   the names of the labels 0, 1, 2 …
+    splits    its parts; ("all",) where its authors left it whole
     pictures  sha256 over all the pictures that its labels.csv lists, one after the other; "" if it lists none
     """
 
@@ -38,6 +37,7 @@ class Source:
     origin: str
     classes: tuple[str, ...]
     files: dict[str, str]
+    splits: tuple[str, ...] = ("train", "test")
     pictures: str = ""
 
 
@@ -109,8 +109,32 @@ SOURCES = {
             licence="none stated",
             origin="ImageNet (Deng et al. 2009), chosen by EliSchwartz/imagenet-sample-images",
             classes=(),  # its labels.csv has their names
+            splits=("test",),
             files={"labels.csv": "a5604d1512d025aa417ffe5bce19e0e96925e3dc48e7b34847d7f999133a7a96"},
             pictures="1dd4a4418d6a1676762e930277abbc5fea350d08f533e0c5ff64878c35bf8afe",
+        ),
+        Source(
+            name="cotton_disease",
+            folder="cotton_disease",
+            title="Cotton leaves, 449 photographs of seven afflictions and of healthy leaves",
+            licence="no licence stated; teaching and research",
+            origin="AiJared/Cotton-Plant-Disease-Detection and Vaishey21/Cotton_Disease, copies removed",
+            classes=(
+                "aphids", "army worm", "bacterial blight", "curl virus",
+                "fusarium wilt", "healthy", "powdery mildew", "target spot",
+            ),
+            splits=("all",),
+            files={"cotton_disease.tar.gz": "4f243977e4e8b7cf00c680d8df6ae0c5715b79c83d41ccb27a81503678f07d15"},
+        ),
+        Source(
+            name="leaf_disease",
+            folder="leaf_disease",
+            title="Cotton leaves of one survey, 1,203 photographs",
+            licence="research and teaching; the photographs remain their authors'",
+            origin="COT-AD (Ali et al. 2025, arXiv:2507.18532)",
+            classes=("bacterial blight", "healthy", "leaf reddening"),
+            splits=("all",),
+            files={"leaf_disease.tar.gz": "3e3ce9c82fbc0d858c93f7a596b9c8765c9a57ed81cd620a2e7dc4b6e310adc6"},
         ),
     )
 }  # fmt: skip
@@ -133,20 +157,22 @@ def load(name: str, split: str) -> Examples:
     """Read one split of a named source.
 
     name    a key of SOURCES
-    split   "train" or "test", as the authors cut it
-    returns Examples; images are (N, 1, 28, 28), (N, 3, 64, 64) for photos20, and for imagenet_samples,
-            which has a test split alone, the middle squares, (N, 3, 256, 256)
+    split   one of the source's splits, "train" or "test" as the authors cut it, "all" if they did not
+    returns Examples; images are (N, 1, 28, 28), (N, 3, 64, 64) for photos20, (N, 3, 128, 128) for leaves, and
+            for imagenet_samples the middle squares, (N, 3, 256, 256)
     raises  MissingSource if VITRINE_DATA is unset, or the files are neither there nor to be
             had from the network; ValueError for an unknown name or split, or a file whose
             hash is not the source's
     """
-    if name not in SOURCES or split not in SPLITS:
-        raise ValueError(f"expected one of {sorted(SOURCES)} and one of {SPLITS}, got {name!r}, {split!r}")
+    if name not in SOURCES:
+        raise ValueError(f"expected one of {sorted(SOURCES)}, got {name!r}")
     source = SOURCES[name]
-    if name == "photos20":
-        return _photos(source, split)
+    if split not in source.splits:
+        raise ValueError(f"{source.title}: expected a split among {source.splits}, got {split!r}")
     if name == "imagenet_samples":
-        return _listed(source, split)
+        return _listed(source)
+    if any(file.endswith(".tar.gz") for file in source.files):
+        return _photos(source, split)
     dataset = _torchvision_dataset(source, train=split == "train")
     return Examples(dataset.data[:, None].float() / 255, dataset.targets.long(), source.classes)
 
@@ -171,7 +197,10 @@ def _original(path: Path, sha256: str) -> bytes:
 
 
 def _photos(source: Source, split: str) -> Examples:
-    """Decode a tar of `<split>/<class>/<name>.jpg`, in the order of classes and names."""
+    """Decode a tar of `<split>/<class>/<name>.jpg`, without `<split>/` if it is whole, by class and name.
+
+    Names that are numbers come in the order of the numbers.
+    """
     import io
     import tarfile
 
@@ -188,17 +217,18 @@ def _photos(source: Source, split: str) -> Examples:
     found = []
     with tarfile.open(fileobj=io.BytesIO(_original(path, sha256))) as tar:
         for member in tar:
-            part, _, rest = member.name.partition("/")
-            if member.isfile() and part == split:
+            *parts, kind, name = member.name.split("/")
+            if member.isfile() and parts == ([] if split == "all" else [split]):
                 picture = Image.open(tar.extractfile(member)).convert("RGB")  # type: ignore[arg-type]
-                label = source.classes.index(rest.partition("/")[0].replace("_", " "))
-                found.append((label, rest, np.asarray(picture)))
-    found.sort(key=lambda photo: photo[:2])
-    images = torch.from_numpy(np.stack([pixels for _, _, pixels in found])).permute(0, 3, 1, 2)
-    return Examples(images.float() / 255, torch.tensor([label for label, _, _ in found]), source.classes)
+                stem = name.removesuffix(".jpg")
+                place = (source.classes.index(kind.replace("_", " ")), int(stem) if stem.isdecimal() else 0, stem)
+                found.append((place, np.asarray(picture)))
+    found.sort(key=lambda photo: photo[0])
+    images = torch.from_numpy(np.stack([pixels for _, pixels in found])).permute(0, 3, 1, 2)
+    return Examples(images.float() / 255, torch.tensor([place[0] for place, _ in found]), source.classes)
 
 
-def _listed(source: Source, split: str) -> Examples:
+def _listed(source: Source) -> Examples:
     """Decode the middle squares of the photos that a labels.csv lists, in its order; each is of a class of its own."""
     import csv
     import io
@@ -206,8 +236,6 @@ def _listed(source: Source, split: str) -> Examples:
     from PIL import Image
 
     folder = _root_for(source, "which are labels.csv and the photos that it lists") / source.folder
-    if split != "test":
-        raise ValueError(f"{source.title}: expected the split 'test', got {split!r}")
     path = folder / "labels.csv"
     try:
         listed = list(csv.DictReader(io.StringIO(_original(path, source.files[path.name]).decode())))
