@@ -20,7 +20,7 @@ ANY = None  # any library but those of pages
 ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "core/card.py": (set(), {"core.topics"}),
     "core/vision.py": ({"torch", "torchvision"}, set()),
-    "core/(data|nets|loop).py": (ANY, {"core.card", "core.vision"}),
+    "core/(augment|data|nets|loop).py": (ANY, {"core.card", "core.vision"}),
     "core/draw.py": ({"plotly", "PIL", "numpy"}, set()),
     "core/hub.py": ({"huggingface_hub"}, set()),
     "core/store.py": ({"torch", "safetensors"}, {"core.card", "core.hub"}),
@@ -43,7 +43,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     r"core/topics/(?P<x>\w+)/network.py": ({"torch", "transformers", "timm"}, {"core.nets"}),
     r"core/topics/(?P<x>\w+)/recipe.py": (
         ANY,
-        {"core.data", "core.loop", "core.nets", "core.store", "core.topics.{x}"},
+        {"core.augment", "core.data", "core.loop", "core.nets", "core.store", "core.topics.{x}"},
     ),
     r"core/topics/(?P<x>\w+)/figures.py": (
         {"torch", "numpy"},
