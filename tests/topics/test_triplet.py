@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.topics.triplet import method
+from core import data, store
+from core.topics.triplet import method, recipe
 from core.topics.triplet.method import Triplets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -305,3 +307,72 @@ def test_scikit_learn_agrees(seed):
     _, directions = method.principal(z, dimensions=3)
     theirs = torch.from_numpy(decomposition.PCA(3).fit(z).components_).T
     torch.testing.assert_close((directions * theirs).sum(dim=0).abs(), torch.ones(3, dtype=z.dtype))
+
+
+# ---- folds, sources, training
+
+
+def leaves(per_class: int = 10) -> data.Examples:
+    """Pictures of eight classes that can be learnt: each class is a colour, with noise."""
+    labels = torch.arange(8).repeat_interleave(per_class)
+    colours = torch.tensor([[(c >> bit) & 1 for bit in range(3)] for c in range(8)]).float()
+    noise = torch.rand(len(labels), 3, 128, 128, generator=generator())
+    return data.Examples(0.7 * colours[labels][:, :, None, None] + 0.3 * noise, labels, CLASSES)
+
+
+CLASSES = data.SOURCES["cotton_disease"].classes
+COUNTS = (28, 37, 62, 72, 43, 139, 33, 35)  # of cotton_disease
+LABELS = torch.cat([torch.full((count,), label) for label, count in enumerate(COUNTS)])
+
+
+def test_folds_spread_every_class_evenly_and_hold_each_leaf_out_once():
+    fold = recipe.folds(LABELS)
+    for label, count in enumerate(COUNTS):
+        per_fold = fold[label == LABELS].bincount(minlength=recipe.FOLDS)
+        assert per_fold.sum() == count
+        assert per_fold.max() - per_fold.min() <= 1
+    assert torch.equal(fold, recipe.folds(LABELS))
+    assert not torch.equal(fold, recipe.folds(LABELS, seed=1))
+
+
+def test_the_collections_are_those_of_the_data_set():
+    first = recipe.first_source(data.Examples(torch.empty(0), LABELS, CLASSES))
+    counts = {name: int(first[label == LABELS].sum()) for label, name in enumerate(CLASSES)}
+    assert counts == dict(zip(CLASSES, (28, 37, 30, 0, 0, 37, 33, 35), strict=True))
+
+
+def test_balanced_repeats_rare_classes():
+    labels = torch.tensor([0, 0, 0, 0, 1, 2, 2, 2])
+    places = recipe.balanced(labels)
+    assert labels[places].bincount().tolist() == [4, 4, 4]
+    assert set(places.tolist()) == set(range(8))
+
+
+@pytest.mark.parametrize("trunk", ["photos/resnet", ""])
+def test_training_starts_from_the_trunk(trunk):
+    network = recipe.build(recipe.Recipe(trunk=trunk), 0, 8)
+    learnt = store.load("photos/resnet").tensors("model.safetensors")["stage3.1.conv2.weight"].float()
+    assert torch.equal(network.trunk.stage3[1].conv2.weight, learnt) == bool(trunk)
+    assert network.trunk.classifier.out_features == 8
+
+
+@pytest.mark.parametrize(("dimensions", "unit"), [(2, False), (64, True)])
+def test_two_heads_on_one_trunk(dimensions, unit):
+    network = recipe.build(recipe.Recipe(dimensions=dimensions, unit=unit), 0, 8).eval()
+    images = leaves(1).images[:3]
+    with torch.inference_mode():
+        logits, z = network(images)
+        again = network.heads(network.features(images))
+    assert (logits.shape, z.shape) == ((3, 8), (3, dimensions))
+    assert torch.equal(z, again[1])
+    assert torch.allclose(z.norm(dim=1), torch.ones(3)) == unit
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["embedding", "classes"])
+def test_a_short_training_learns(variant):
+    short = replace(recipe.RECIPES[variant], epochs=2, batch=32, size=32, average=0.0)
+    network, history = recipe.train(short, seed=0, leaves=leaves())
+    assert history.rows[-1]["loss"] < history.rows[0]["loss"]
+    assert all(torch.equal(weight, weight.half().float()) for weight in network.parameters())
+    assert not network.training
