@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from core import data, store
-from core.topics.triplet import method, recipe
+from core.topics.triplet import live, method, recipe
 from core.topics.triplet.method import Triplets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -376,3 +376,47 @@ def test_a_short_training_learns(variant):
     assert history.rows[-1]["loss"] < history.rows[0]["loss"]
     assert all(torch.equal(weight, weight.half().float()) for weight in network.parameters())
     assert not network.training
+
+
+# ---- a map that learns while one watches
+
+
+def heaps(count: int = 60, classes: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+    """Features of classes that lie apart, their labels, and which of them train."""
+    labels = torch.arange(count) % classes
+    centres = 3 * torch.randn(classes, 20, generator=generator(1))
+    features = centres[labels] + torch.randn(count, 20, generator=generator(2))
+    return features, labels, torch.arange(count) % 5 != 0
+
+
+def moments(**changes) -> list[live.Moment]:
+    options = {
+        "mining": "batch_hard", "margin": 0.5, "learning_rate": 1e-3, "batch": 16, "steps": 60, "every": 20, "seed": 0,
+    }  # fmt: skip
+    return list(live.training(*heaps(), **options | changes))
+
+
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard", "batch_all", "random"])
+def test_the_map_learns_in_every_way_of_mining(mining):
+    found = moments(mining=mining, steps=200, every=100)
+    assert [moment.step for moment in found] == [0, 100, 200]
+    _, labels, known = heaps()
+    first, last = (
+        method.recall_at(method.distances(z[~known], z[known]), labels[~known], labels[known], k=1)
+        for z in (found[0].points, found[-1].points)
+    )
+    assert last > max(first, 0.8)
+    assert not found[-1].points.requires_grad
+
+
+def test_the_same_seed_gives_the_same_map_whoever_watches():
+    with torch.inference_mode():
+        inside = moments()
+    assert torch.equal(moments()[-1].points, inside[-1].points)
+    assert torch.equal(moments(every=30)[0].points, inside[0].points)
+    assert not torch.equal(moments(seed=1)[-1].points, inside[-1].points)
+
+
+def test_a_batch_larger_than_what_trains_is_refused():
+    with pytest.raises(ValueError, match="batch of 2 to 48, got 49"):
+        moments(batch=49)
