@@ -3,6 +3,7 @@
 gradio apps/cam.py
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from html import escape
@@ -165,7 +166,7 @@ class Explained(NamedTuple):
 
     heat      (1, h, w)
     curves    of this map
-    drop      average drop, a share
+    drop      average drop, a share; not a number where a covered spot takes its place
     likeness  to the map of the trained network, where the network has forgotten
     """
 
@@ -185,8 +186,10 @@ def explain(values: Mapping[str, Value], case: Case) -> Explained:
     heat, likeness = draw_map(values, case), None
     if case.network is not case.known:
         likeness = float(checks.spearman(heat.abs(), draw_map(values, case, case.known).abs()))
-    drop = checks.average_drop(nets.quick(case.network), case.image, heat, torch.tensor([case.label]))
-    return Explained(heat, curves_of(case, heat, int(values["seed"])), float(drop), likeness)
+    drop = math.nan
+    if not values["cover"]:
+        drop = float(checks.average_drop(nets.quick(case.network), case.image, heat, torch.tensor([case.label])))
+    return Explained(heat, curves_of(case, heat, int(values["seed"])), drop, likeness)
 
 
 @lru_cache(maxsize=1000)

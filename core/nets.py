@@ -205,8 +205,12 @@ def quick(network: Staged) -> Staged | Quick:
     Only a ResNet on a processor with units for bfloat16 becomes `Quick`: convolutions of one channel each, as in
     MobileNets, would be slower by far.
     """
-    units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return Quick(network) if units and isinstance(network, ResNet) else network
+    return Quick(network) if bfloat16_units() and isinstance(network, ResNet) else network
+
+
+def bfloat16_units() -> bool:
+    """Does this processor compute in bfloat16? Others have to take it apart, which is slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 class ImageNet(Staged):

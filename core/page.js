@@ -164,11 +164,17 @@ window.vitrine = (() => {
   }
 
   // ---- address: the browser's bar holds the whole state; the teacher's flags stay in it
-  // A control moved before the state of a link has arrived would lose it: until then nothing can be clicked.
-  document.documentElement.classList.toggle("opening", location.search !== "");
+  // A control moved before the state of a link has arrived would lose it: until then nothing can be moved.
+  const held = (event) => event.key !== "Tab" && event.preventDefault();
+  if (location.search) {
+    document.documentElement.classList.add("opening");
+    addEventListener("keydown", held, true);
+    setTimeout(opened, 10_000); // a server that is gone must not lock the page
+  }
 
   function opened() {
     document.documentElement.classList.remove("opening");
+    removeEventListener("keydown", held, true);
   }
 
   function address(state) {

@@ -27,6 +27,7 @@ from core.card import Card, Refused
 
 HERE = Path(__file__).resolve().parent
 CORES = os.cpu_count() or 1
+THREADS = torch.get_num_threads()  # as OMP_NUM_THREADS and the machine have it
 QUEUE_SIZE = 60  # events waiting per Space before a newcomer is told that it is busy
 SESSIONS = (
     100  # visitors per Space of whose components Gradio keeps a copy, last values included; the oldest is dropped
@@ -37,8 +38,8 @@ class Gate:
     """Lets so many answers be computed at once in this process, and so many wait a moment.
 
     Each mounted Space has a queue of its own; without one gate for all of them, thirty
-    visitors on five Spaces would start thirty computations on two cores. Who is alone gets all
-    cores for his answer, who is not gets one: threads of two answers would wait for each other.
+    visitors on five Spaces would start thirty computations on two cores. Who enters alone gets
+    all threads for his answer, who does not gets one: threads of two answers wait for each other.
 
     slots       answers computed at the same time
     waiting     visitors who may wait for a slot
@@ -62,7 +63,7 @@ class Gate:
                 raise busy
             with self._lock:
                 self._inside += 1
-                torch.set_num_threads(CORES if self._inside == 1 else 1)  # of this thread of the server
+                torch.set_num_threads(THREADS if self._inside == 1 else 1)
             try:
                 yield
             finally:

@@ -184,6 +184,44 @@ def smooth_grad_comparison(name: str, network: "nets.Staged", image: Tensor) -> 
     )
 
 
+def triplet() -> list[Comparison]:
+    """Batch-hard triplets and their loss, beside pytorch-metric-learning's miner and loss."""
+    from pytorch_metric_learning.distances import LpDistance
+    from pytorch_metric_learning.losses import TripletMarginLoss
+    from pytorch_metric_learning.miners import BatchHardMiner
+    from pytorch_metric_learning.reducers import MeanReducer
+
+    import core.vision  # noqa: F401  (before the libraries that import torchvision)
+    from core.topics.triplet import method
+
+    generator = torch.Generator().manual_seed(0)
+    points, labels = torch.randn(512, 128, generator=generator), torch.randint(32, (512,), generator=generator)
+    distance = LpDistance(normalize_embeddings=False)
+    miner, loss = BatchHardMiner(distance=distance), TripletMarginLoss(0.3, distance=distance, reducer=MeanReducer())
+
+    def stepped(loss_of: Callable[[Tensor], Tensor]) -> Way:
+        """The loss of these points and its derivative, as one step of training needs them."""
+
+        def call() -> Tensor:
+            asked = points.clone().requires_grad_()
+            loss_of(asked).backward()
+            assert asked.grad is not None
+            return asked.grad
+
+        return with_gradients(call)
+
+    options = {"margin": 0.3, "mining": "batch_hard", "generator": generator}
+    return [
+        Comparison(
+            title="Batch-hard triplets: 512 points of 128 dimensions, 32 classes, loss and derivative",
+            ways={
+                "`method.triplet_loss`": stepped(lambda z: method.triplet_loss(z, labels, **options)),
+                "pytorch-metric-learning": stepped(lambda z: loss(z, labels, miner(z, labels))),
+            },
+        )
+    ]
+
+
 def settings_for(network: "nets.Staged", image: Tensor, make: Callable[["nets.Staged", Tensor], Way]) -> dict[str, Way]:
     """What a library could be given: weights that need gradients or not, memory in one layout or the other."""
     ways = {}
@@ -220,7 +258,7 @@ def fastest(name: str, ways: dict[str, Way]) -> dict[str, Way]:
     return {f"{name} ({settings})" if settings else name: ways[settings]}
 
 
-COMPARISONS = {"cam": cam, "mc_dropout": mc_dropout}
+COMPARISONS = {"cam": cam, "mc_dropout": mc_dropout, "triplet": triplet}
 
 
 def medians_ms(ways: dict[str, Way], *, warm_up: int, repetitions: int) -> dict[str, float]:

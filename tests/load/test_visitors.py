@@ -53,7 +53,7 @@ def turned_digit(visitor: int, action: int) -> dict[str, Any]:
 
 
 def asked_class(visitor: int, action: int) -> dict[str, Any]:
-    """The photo and the class together name the visitor, whose share the sentence says."""
+    """The photo and the class together name the visitor, whose share the sentence says; four maps, again and again."""
     samples = list(cam.CARD.param("photo").choices)
     classes = [name.replace(" ", "_") for name in cam.CLASSES]
     return {

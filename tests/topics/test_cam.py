@@ -666,7 +666,9 @@ def test_grad_cam_the_library_agrees(network, stage, name, explain):
 # --- the numbers beside a map
 
 
-def test_insertion_and_deletion_go_pixel_by_pixel(network):
+@pytest.mark.parametrize("at_once", [1, 800_000])
+def test_insertion_and_deletion_go_pixel_by_pixel(network, monkeypatch, at_once):
+    monkeypatch.setattr(checks, "PICTURE_NUMBERS", at_once)
     images, steps = pictures(size=8), 7
     maps = torch.randperm(64, generator=generator(4)).view(1, 8, 8).repeat(2, 1, 1).double()
     maps[1] = maps[1].flip(0)

@@ -141,6 +141,7 @@ def test_what_does_not_fit_is_refused():
         ("as many labels", lambda: method.silhouette(d[:3], y)),
         ("k from 1 to 9", lambda: method.recall_at(d, y, y, k=10)),
         ("k from 1 to 9", lambda: method.recall_at(d, y, y, k=0)),
+        ("1 to 2 dimensions", lambda: method.principal(z, dimensions=3)),
         ("two classes", lambda: method.silhouette(d, torch.zeros_like(y))),
     ]
     for message, call in refused:
@@ -204,6 +205,12 @@ def test_recall_by_hand(k, balanced):
         slow = sum(sum(h for h, c in zip(hits, y, strict=True) if c == b) / int((y == b).sum()) for b in range(3)) / 3
     found = method.recall_at(method.distances(z, known_z), y, known_y, k=k, balanced=balanced)
     assert found == pytest.approx(slow)
+
+
+def test_a_point_does_not_find_itself():
+    z, y = points(3), torch.arange(3)
+    d = method.distances(z, z).fill_diagonal_(torch.inf)
+    assert method.recall_at(d, y, y, k=3) == 0
 
 
 def test_silhouette_by_hand():
@@ -409,12 +416,13 @@ def test_the_map_learns_in_every_way_of_mining(mining):
     assert not found[-1].points.requires_grad
 
 
-def test_the_same_seed_gives_the_same_map_whoever_watches():
+@pytest.mark.parametrize("mining", ["batch_hard", "random"])
+def test_the_same_seed_gives_the_same_map_whoever_watches(mining):
     with torch.inference_mode():
-        inside = moments()
-    assert torch.equal(moments()[-1].points, inside[-1].points)
-    assert torch.equal(moments(every=30)[0].points, inside[0].points)
-    assert not torch.equal(moments(seed=1)[-1].points, inside[-1].points)
+        inside = moments(mining=mining)
+    assert torch.equal(moments(mining=mining)[-1].points, inside[-1].points)
+    assert torch.equal(moments(mining=mining, every=30)[-1].points, inside[-1].points)
+    assert not torch.equal(moments(mining=mining, seed=1)[-1].points, inside[-1].points)
 
 
 def test_a_batch_larger_than_what_trains_is_refused():

@@ -282,9 +282,9 @@ CARD = Card(
         "answer": "The class that is explained, and its share p = exp(f_y) / Σ exp(f_k) of all classes; also with "
         "Rather than.",
         "insertion": "The area below the share's curve while pixels enter a blurred photo, the map's brightest first "
-        "(Petsiuk 2018): high is good; beside it, the same for one map of chance that is as fine.",
+        "(Petsiuk 2018): high is good; beside it, the mean of three maps of chance that are as fine.",
         "deletion": "The area below the share's curve while pixels are blurred, the map's brightest first: low is "
-        "good; beside it, the same for one map of chance that is as fine.",
+        "good; beside it, the mean of three maps of chance that are as fine.",
         "drop": "What is lost of the share p when the photo is darkened by the map, stretched from its lowest value "
         "(black) to its highest (as it is): max(0, p − p') / p (Chattopadhyay 2018). Low is good.",
         "pointing": "The share of the map's mass on the half that shows the class; chance gets 50 %.",

@@ -15,7 +15,7 @@ class Moment(NamedTuple):
     """The map after so many steps.
 
     step      from 0, before any training
-    loss      of all points that train, mined like the batches
+    loss      of a fixed batch of the points that train
     distance  mean distance between them
     points    (N, 2), of all points
     """
@@ -60,24 +60,27 @@ def training(
     if not 2 <= batch <= count:
         raise ValueError(f"expected a batch of 2 to {count}, got {batch}")
     generator = torch.Generator().manual_seed(seed)
-    options = {"mining": mining, "margin": margin, "generator": generator}
+    options = {"mining": mining, "margin": margin}
     # Also where a page has switched gradients off.
     with torch.inference_mode(False), torch.enable_grad():
         features = (features - features[known].mean(dim=0)) / features[known].std(dim=0).clamp_min(1e-6)
         network = head(features.shape[1], generator=generator)
         optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
         mine, own = features[known], labels[known].clone()
+        shown = torch.randperm(count, generator=generator)[:batch]
     for step in range(steps + 1):
         if step % every == 0:
             with torch.no_grad():
                 points = network(features)
-                loss = method.triplet_loss(points[known], own, **options)  # type: ignore[arg-type]
+                # Draws of its own, so that looking does not change what is learnt.
+                drawn = torch.Generator().manual_seed(seed)
+                loss = method.triplet_loss(points[known][shown], own[shown], generator=drawn, **options)  # type: ignore[arg-type]
                 apart = method.distances(points[known], points[known])
             yield Moment(step, float(loss), float(apart.sum()) / (count * (count - 1)), points)
         if step < steps:
             with torch.inference_mode(False), torch.enable_grad():
                 chosen = torch.randperm(count, generator=generator)[:batch]
-                loss = method.triplet_loss(network(mine[chosen]), own[chosen], **options)  # type: ignore[arg-type]
+                loss = method.triplet_loss(network(mine[chosen]), own[chosen], generator=generator, **options)  # type: ignore[arg-type]
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -74,7 +74,8 @@ def semi_hard(distances: Tensor, labels: Tensor, *, margin: float) -> Triplets:
     distances (N, N); labels (N,) int64; margin > 0
     returns   one triplet for each ordered pair (a, p) that has such a negative
     raises    ValueError if the shapes differ
-    source    Schroff, Kalenichenko and Philbin 2015, arXiv:1503.03832, equation 4
+    source    Schroff, Kalenichenko and Philbin 2015, arXiv:1503.03832, equation 4, there with squared distances
+              and any such negative
     """
     _check(distances, labels)
     positives, negatives = _pairs(labels)
@@ -181,7 +182,8 @@ def recall_at(distances: Tensor, labels: Tensor, known: Tensor, *, k: int, balan
     if not 1 <= k <= len(known):
         raise ValueError(f"expected k from 1 to {len(known)}, got {k}")
     nearest = distances.topk(k, dim=1, largest=False).indices
-    hit = known[nearest].eq(labels[:, None]).any(dim=1).double()
+    hit = known[nearest].eq(labels[:, None]) & distances.gather(1, nearest).isfinite()
+    hit = hit.any(dim=1).double()
     return mean_over(hit, labels, balanced=balanced)
 
 
@@ -223,8 +225,11 @@ def principal(points: Tensor, *, dimensions: int) -> tuple[Tensor, Tensor]:
     points     (N, D); dimensions at most D
     returns    their mean (D,), and unit directions (D, dimensions), the most spread first, each with its largest
                weight positive, so that a second run does not mirror the map
+    raises     ValueError if there are more dimensions than N or D
     source     Pearson 1901, doi:10.1080/14786440109462720
     """
+    if not 1 <= dimensions <= min(points.shape):
+        raise ValueError(f"expected 1 to {min(points.shape)} dimensions, got {dimensions}")
     mean = points.mean(dim=0)
     _, _, directions = torch.linalg.svd((points - mean).double(), full_matrices=False)
     directions = directions[:dimensions].T.to(points.dtype)

@@ -34,7 +34,7 @@ class Recipe:
     trunk                  the run whose trunk is where training starts; "" for random weights
     classify, attract      weights of cross-entropy and of the triplet loss
     mining, margin         of the triplet loss
-    size                   side of a training picture in pixels, cut from leaves of 128
+    size                   side of a training picture in pixels, reduced from a part of a leaf of 128
     crop                   smallest share of the leaf's area that a crop keeps
     turn_degrees, colour   leaves turn by up to this much, and change brightness, contrast, saturation by this share
     average                decay per step of the running mean of the weights that is kept
@@ -106,7 +106,7 @@ def augmented(batch: tuple[Tensor, ...], generator: torch.Generator, *, recipe: 
 
 
 def build(recipe: Recipe, seed: int, classes: int) -> MultiHead:
-    """The network as training starts: the trunk of another run, heads with random weights."""
+    """The network as training starts: the trunk of another run or of the same shape, heads with random weights."""
     run = store.load(recipe.trunk or "photos/resnet")
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed_of(seed))
@@ -138,12 +138,13 @@ def train(
     known = torch.nonzero(folds(leaves.labels) != seed)[:, 0]
     chosen = known[balanced(leaves.labels[known])]
     network = build(recipe, seed, len(leaves.classes)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = torch.Generator().manual_seed(loop.seed_of(seed, 41))
 
     def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         logits, points = network(images)
         value = recipe.classify * F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         if recipe.attract:
+            # From the stream that `fit` seeds anew with each epoch, so that a resumed run draws the same.
+            generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
             value = value + recipe.attract * method.triplet_loss(
                 points.float(), labels, margin=recipe.margin, mining=recipe.mining, generator=generator
             )
