@@ -151,11 +151,11 @@ def test_two_methods_side_by_side(visit: Visit) -> None:
 
 
 def test_a_link_restores_everything(visit: Visit) -> None:
-    expected = sentence(photo="school_bus", method="occlusion")
-    first = visit("/cam/?photo=school_bus&method=occlusion&x=30&y=70&cover=1&smooth=0&strength=0.4")
+    settings = {"photo": "school_bus", "method": "occlusion", "x": 30, "y": 70, "cover": 1, "smooth": 0}
+    expected = sentence(**settings)
+    first = visit("/cam/?strength=0.4&" + "&".join(f"{name}={value}" for name, value in settings.items()))
     first.shows("seed", "0")  # the whole state is in the address once the answer has come
     second = visit("/cam/?" + "&".join(f"{name}={value}" for name, value in first.query.items()))
-    second.answered(sentence())
     assert second.sentence == first.sentence == expected
     assert second.tiles == first.tiles
     assert "with the spot covered" in second.tiles[3]

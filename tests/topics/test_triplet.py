@@ -153,13 +153,16 @@ def test_what_does_not_fit_is_refused():
 
 
 @each_batch
-def test_losses_by_hand(z, y):
-    d = method.distances(z, z)
-    valid = slow_triplets(y)
-    triplets = Triplets(*(torch.tensor([t[k] for t in valid], dtype=torch.int64) for k in range(3)))
-    slow = [max(slow_distance(z[a], z[p]) - slow_distance(z[a], z[n]) + MARGIN, 0) for a, p, n in valid]
-    found = method.triplet_losses(d, triplets, margin=MARGIN)
-    torch.testing.assert_close(found, torch.tensor(slow, dtype=torch.float64), **EXACT)
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard", "batch_all"])
+def test_the_loss_and_its_slope_by_hand(z, y, mining):
+    z = z.clone().requires_grad_()
+    triplets = method.mine(method.distances(z, z), y, mining=mining, margin=MARGIN, generator=generator())
+    slow = [(torch.dist(z[a], z[p]) - torch.dist(z[a], z[n]) + MARGIN).clamp_min(0) for a, p, n in listed(triplets)]
+    expected = torch.stack(slow).mean() if slow else (z * 0).sum()
+    found = method.triplet_loss(z, y, margin=MARGIN, mining=mining, generator=generator())
+    torch.testing.assert_close(found, expected, **EXACT)
+    slopes = [torch.autograd.grad(loss, z)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*slopes, **EXACT)
 
 
 @pytest.mark.parametrize("mining", ["batch_hard", "semi_hard", "batch_all", "random"])

@@ -139,17 +139,17 @@ def mine(distances: Tensor, labels: Tensor, *, mining: Mining, margin: float, ge
     raise ValueError(f"expected batch_hard, semi_hard, batch_all or random, got {mining!r}")
 
 
-def triplet_losses(distances: Tensor, triplets: Triplets, *, margin: float) -> Tensor:
+def triplet_losses(positive: Tensor, negative: Tensor, *, margin: float) -> Tensor:
     """How far is each triplet from being satisfied?
 
     L[t] = max( d(a,p) - d(a,n) + margin, 0 )
 
-    distances (N, N); margin >= 0, in the unit of the distances
-    returns   (T,) >= 0
-    source    Schroff, Kalenichenko and Philbin 2015, arXiv:1503.03832, equation 2, there with squared distances
+    positive, negative  (T,) distances from the anchor of each triplet
+    margin              >= 0, in the unit of the distances
+    returns             (T,) >= 0
+    source              Schroff, Kalenichenko and Philbin 2015, arXiv:1503.03832, equation 2, there with squares
     """
-    anchor, positive, negative = triplets
-    return (distances[anchor, positive] - distances[anchor, negative] + margin).clamp_min(0)
+    return (positive - negative + margin).clamp_min(0)
 
 
 def triplet_loss(
@@ -160,9 +160,15 @@ def triplet_loss(
     points  (N, D) float32; labels (N,) int64
     returns a scalar that derives to `points`
     """
-    apart = distances(points, points)
-    triplets = mine(apart.detach(), labels, mining=mining, margin=margin, generator=generator)
-    losses = triplet_losses(apart, triplets, margin=margin)
+    with torch.no_grad():
+        apart = torch.cdist(points, points)  # the quick way: it has to find them, `near` and `far` measure them
+        anchor, positive, negative = mine(apart, labels, mining=mining, margin=margin, generator=generator)
+    if len(anchor) <= len(points):  # the way back through N distances is shorter than through N^2
+        near, far = ((points[anchor] - points[other]).norm(dim=1) for other in (positive, negative))
+    else:
+        apart = distances(points, points)
+        near, far = apart[anchor, positive], apart[anchor, negative]
+    losses = triplet_losses(near, far, margin=margin)
     return losses.mean() if len(losses) else (points * 0).sum()
 
 
