@@ -1,8 +1,8 @@
 """How fast is a topic's method beside the obvious ways? `python scripts/bench.py [topic]`, all topics by default.
 
 The ways run in turn in one process, so that a busy moment slows all of them. The tables are
-printed and written to docs/bench/<topic>.md. Libraries that are compared get the settings that
-are fastest for them, found by a short search beforehand.
+printed and written to docs/bench/<topic>.md. Libraries are timed with a network as it is loaded and
+with the settings that are fastest for them, found by a short search beforehand.
 """
 
 import argparse

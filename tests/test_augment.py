@@ -38,39 +38,6 @@ def test_reframing_crops_turns_and_mirrors_as_drawn():
     assert 16 <= mirrors <= 48
 
 
-def test_a_cut_leaves_the_pixels_as_they_were():
-    photos = torch.rand(40, 3, 9, 7, generator=torch.Generator().manual_seed(0))
-    found = augment.cut(photos, torch.Generator().manual_seed(1), size=5)
-    places = set()
-    for photo, part in zip(photos, found, strict=True):
-        every = {
-            (top, left, mirrored): photo[:, top : top + 5, left : left + 5].flip(2 if mirrored else ())
-            for top in range(5)
-            for left in range(3)
-            for mirrored in (False, True)
-        }
-        matches = [place for place, candidate in every.items() if torch.equal(candidate, part)]
-        assert len(matches) == 1
-        places.add(matches[0])
-    assert len(places) > 15, "places and mirror images vary"
-
-
-def test_mixing_keeps_the_shares():
-    """Every pixel and every target is the same blend of a photo and one other."""
-    count = 64
-    flat = torch.arange(count).float()[:, None, None, None].expand(count, 3, 16, 16)
-    targets = torch.eye(count)
-    pictures, mixed = augment.mixed(flat, targets, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(mixed.sum(dim=1), torch.ones(count))
-    # The mean of a flat picture tells how much of which went in: it must be what the target says.
-    torch.testing.assert_close(
-        pictures[:, 0].mean(dim=(1, 2)), mixed @ torch.arange(count).float(), rtol=1e-4, atol=1e-3
-    )
-    blended = [len(picture[0].unique()) == 1 for picture in pictures]
-    assert 16 <= sum(blended) <= 48, "mixup and CutMix, half and half"
-    assert 0.35 < float(mixed.diagonal().mean()) < 0.65
-
-
 def test_recolouring_by_nothing_changes_nothing():
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(augment.recoloured(images, torch.Generator(), strength=0.0), images)

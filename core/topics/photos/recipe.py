@@ -86,18 +86,55 @@ CHANGES: dict[str, dict[str, Any]] = {
 UNCHANGED = {"turn": 0, "blur": 0.0, "grey": False, "tiles": 1}
 
 
+def cut(images: Tensor, generator: torch.Generator, *, size: int) -> Tensor:
+    """A square of `size` from a random place of each photo, mirrored or not, its pixels as they were.
+
+    images  (B, 3, H, W), both sides at least `size`
+    returns (B, 3, size, size)
+    """
+    count, _, height, width = images.shape
+    top = torch.randint(0, height - size + 1, (count, 1), generator=generator) + torch.arange(size)
+    left = torch.randint(0, width - size + 1, (count, 1), generator=generator) + torch.arange(size)
+    mirror = torch.randint(0, 2, (count, 1), generator=generator).bool()
+    left = torch.where(mirror, left.flip(1), left)
+    return images[torch.arange(count)[:, None, None], :, top[:, :, None], left[:, None, :]].permute(0, 3, 1, 2)
+
+
+def mixed(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Blend each photo with another of the batch (mixup), or paste a part of the other in (CutMix), half and half.
+
+    share[b] is uniform in [0, 1]; target = share * own + (1 - share) * other, CutMix's share
+    being the area that stays.
+    targets (B, K) probabilities
+    source  Zhang et al. 2018, arXiv:1710.09412; Yun et al. 2019, arXiv:1905.04899
+    """
+    count, _, height, width = images.shape
+    other = torch.randperm(count, generator=generator)
+    share = augment.uniform(count, 0, 1, generator)
+    side = (1 - share).sqrt()
+    row, column = (augment.uniform(count, 0, 1, generator) * length for length in (height, width))
+    rows = (torch.arange(height) - row[:, None]).abs() < side[:, None] * height / 2  # (B, H)
+    columns = (torch.arange(width) - column[:, None]).abs() < side[:, None] * width / 2
+    pasted = (rows[:, :, None] & columns[:, None, :]).float()  # (B, H, W)
+    paste = torch.rand(count, generator=generator) < 0.5
+    weight = torch.where(paste[:, None, None], 1 - pasted, share[:, None, None])  # of the photo's own pixels
+    own = weight.mean(dim=(1, 2))[:, None]
+    weight = weight[:, None]
+    return weight * images + (1 - weight) * images[other], own * targets + (1 - own) * targets[other]
+
+
 def augmented(batch: tuple[Tensor, ...], generator: torch.Generator, *, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """What the network trains on: photos changed as the recipe says, targets as probabilities."""
     images, labels = batch
     targets = F.one_hot(labels, len(CLASSES)).float()
     size = recipe.sizes[int(torch.randint(len(recipe.sizes), (), generator=generator))]
     if torch.rand((), generator=generator) < recipe.sharp:
-        images = augment.cut(images, generator, size=size)
+        images = cut(images, generator, size=size)
     else:
         images = augment.reframed(images, generator, size=size, crop=recipe.crop, turn_degrees=recipe.turn_degrees)
     images = augment.recoloured(images, generator, strength=recipe.colour)
     if torch.rand((), generator=generator) < recipe.mix:
-        images, targets = augment.mixed(images, targets, generator)
+        images, targets = mixed(images, targets, generator)
     return images.contiguous(memory_format=torch.channels_last), targets
 
 
