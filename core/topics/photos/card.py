@@ -154,16 +154,16 @@ CARD = Card(
         ),
         Step(
             ask="It never saw an astronaut. What will it say of one?",
-            choices=("one twentieth for each class", "'unknown'", "one of its twenty classes, rather surely"),
+            choices=("one twentieth for each class", "'unknown'", "one of its twenty classes, far ahead of most"),
             right=2,
             set={"photo": "lion"},
             then={"photo": "astronaut"},
-            look="Read the third number: there is as much evidence as in many photos that it knows. Try the rocket, "
-            "where there is less, or a photo of your own.",
+            look="Read the third number: there is less evidence than in most photos that it knows. Try the rocket, and "
+            "photos of your own.",
             why="Softmax divides 100 % among the twenty, whatever is shown. What all classes together have going "
-            "for them is in the logits, before softmax; the third number reads it there. It is a hint and no more: "
-            "Scores says how often it is higher for a photo of a class that was learnt.",
-            holds=(Bound("confidence", ">=", 0.6), Bound("usual", ">=", 0.4)),
+            "for them is in the logits, before softmax; the third number reads it there. Here it gives the astronaut "
+            "away. It does not always: Scores says how often it is higher for a photo of a class that was learnt.",
+            holds=(Bound("confidence", ">=", 0.4), Bound("usual", "<=", 0.25)),
         ),
         Step(
             ask="This photo was not used for training. At 90 % or more, can the network be wrong about it?",

@@ -41,8 +41,9 @@ class Recipe:
     sizes            sides of a training batch in pixels, one drawn for each; crops enlarge what they show, so
                      that whole photos of 64 pixels show it as large as crops of fewer (Touvron et al. 2019,
                      arXiv:1906.06423)
-    sharp            share of batches whose photos are only cut and mirrored: any resampling blurs, and a network
-                     that has seen nothing else misreads photos as they are
+    sharp            share of batches whose photos are only shifted, cut and mirrored: any resampling blurs, and a
+                     network that has seen nothing else misreads photos as they are
+    shift            those photos are extended by so many mirrored pixels on each side before a square is cut
     crop             smallest share of the photo's area that a random crop keeps
     turn_degrees     photos turn by up to this much, each way
     colour           brightness, contrast and saturation change by up to this share
@@ -59,12 +60,13 @@ class Recipe:
     batch: int = 64
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
-    sizes: tuple[int, ...] = (48, 56)
-    sharp: float = 0.5
-    crop: float = 0.35
+    sizes: tuple[int, ...] = (64,)
+    sharp: float = 0.75
+    shift: int = 6
+    crop: float = 0.5
     turn_degrees: float = 10.0
     colour: float = 0.2
-    mix: float = 0.5
+    mix: float = 0.6
     label_smoothing: float = 0.05
     average: float = 0.995
     seeds: tuple[int, ...] = (0,)
@@ -129,7 +131,7 @@ def augmented(batch: tuple[Tensor, ...], generator: torch.Generator, *, recipe: 
     targets = F.one_hot(labels, len(CLASSES)).float()
     size = recipe.sizes[int(torch.randint(len(recipe.sizes), (), generator=generator))]
     if torch.rand((), generator=generator) < recipe.sharp:
-        images = cut(images, generator, size=size)
+        images = cut(F.pad(images, (recipe.shift,) * 4, mode="reflect"), generator, size=size)
     else:
         images = augment.reframed(images, generator, size=size, crop=recipe.crop, turn_degrees=recipe.turn_degrees)
     images = augment.recoloured(images, generator, strength=recipe.colour)
