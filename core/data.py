@@ -136,6 +136,16 @@ SOURCES = {
             splits=("all",),
             files={"leaf_disease.tar.gz": "3e3ce9c82fbc0d858c93f7a596b9c8765c9a57ed81cd620a2e7dc4b6e310adc6"},
         ),
+        Source(
+            name="omniglot",
+            folder="omniglot",
+            title="Omniglot, 1,623 characters of 50 alphabets, each drawn by 20 people",
+            licence="MIT",
+            origin="Lake, Salakhutdinov and Tenenbaum 2015",
+            classes=(),  # its arrays name alphabet and character
+            splits=("background", "evaluation"),
+            files={"omniglot.npz": "a59a580e518268663356bbac299672a5db68bfb7bc4b095e0003814ce366bc3e"},
+        ),
     )
 }  # fmt: skip
 
@@ -157,7 +167,8 @@ def load(name: str, split: str) -> Examples:
     """Read one split of a named source.
 
     name    a key of SOURCES
-    split   one of the source's splits, "train" or "test" as the authors cut it, "all" if they did not
+    split   one of the source's splits, "train" or "test" as the authors cut it, "all" if they did not;
+            of omniglot "background" or "evaluation", which have no alphabet in common
     returns Examples; images are (N, 1, 28, 28), (N, 3, 64, 64) for photos20, (N, 3, 128, 128) for leaves, and
             for imagenet_samples the middle squares, (N, 3, 256, 256)
     raises  MissingSource if VITRINE_DATA is unset, or the files are neither there nor to be
@@ -171,6 +182,8 @@ def load(name: str, split: str) -> Examples:
         raise ValueError(f"{source.title}: expected a split among {source.splits}, got {split!r}")
     if name == "imagenet_samples":
         return _listed(source)
+    if name == "omniglot":
+        return _characters(source, split)
     if any(file.endswith(".tar.gz") for file in source.files):
         return _photos(source, split)
     dataset = _torchvision_dataset(source, train=split == "train")
@@ -196,6 +209,33 @@ def _original(path: Path, sha256: str) -> bytes:
     return packed
 
 
+def _given(source: Source) -> bytes:
+    """The one file of a source that cannot be downloaded; raises MissingSource if it is not there."""
+    [(file, sha256)] = source.files.items()
+    folder = _root_for(source, f"which is one file, {file}")
+    path = folder / source.folder / file
+    if not path.is_file():
+        raise MissingSource(
+            f"{source.title} is not in {path.parent} (the variable VITRINE_DATA is {folder}). "
+            f"Copy {file} into that folder."
+        )
+    return _original(path, sha256)
+
+
+def _characters(source: Source, split: str) -> Examples:
+    """Read one part of the characters, bright ink, the twenty drawings of each after one another."""
+    import io
+
+    arrays = np.load(io.BytesIO(_given(source)), allow_pickle=False)
+    chosen = arrays["part"] == source.splits.index(split)
+    places = np.stack([arrays["alphabet"][chosen], arrays["character"][chosen]], axis=1)
+    known, labels = np.unique(places, axis=0, return_inverse=True)
+    order = np.argsort(labels, kind="stable")
+    images = torch.from_numpy(arrays["images"][chosen][order])[:, None].float() / 255
+    classes = tuple(f"{arrays['alphabet_names'][alphabet]} {number + 1}" for alphabet, number in known.tolist())
+    return Examples(images, torch.from_numpy(labels[order]).long(), classes)
+
+
 def _photos(source: Source, split: str) -> Examples:
     """Decode a tar of `<split>/<class>/<name>.jpg`, without `<split>/` if it is whole, by class and name.
 
@@ -206,16 +246,8 @@ def _photos(source: Source, split: str) -> Examples:
 
     from PIL import Image
 
-    [(file, sha256)] = source.files.items()
-    folder = _root_for(source, f"which is one file, {file}")
-    path = folder / source.folder / file
-    if not path.is_file():
-        raise MissingSource(
-            f"{source.title} is not in {path.parent} (the variable VITRINE_DATA is {folder}). "
-            f"Copy {file} into that folder."
-        )
     found = []
-    with tarfile.open(fileobj=io.BytesIO(_original(path, sha256))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(_given(source))) as tar:
         for member in tar:
             *parts, kind, name = member.name.split("/")
             if member.isfile() and parts == ([] if split == "all" else [split]):

@@ -111,7 +111,8 @@ def test_an_empty_folder_without_network_says_what_to_do(monkeypatch, tmp_path, 
     assert source.title in sentence
     assert str(tmp_path / source.folder) in sentence
     assert f"VITRINE_DATA is {tmp_path}" in sentence
-    copied = r"Copy (its four \.gz files|\w+\.tar\.gz|labels\.csv and the photos that it lists) into that folder\."
+    files = r"its four \.gz files|\w+\.tar\.gz|omniglot\.npz|labels\.csv and the photos that it lists"
+    copied = rf"Copy ({files}) into that folder\."
     assert re.search(copied, sentence)
     assert ("no network" in sentence) == ("mnist" in name)
 
