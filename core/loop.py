@@ -12,10 +12,11 @@ all processes share, so the global batch is the same however many take part.
 import csv
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,6 +106,12 @@ def load_state(folder: Path) -> tuple[int, History, dict[str, Tensor]] | None:
     return int(metadata["epoch"]), History(json.loads(metadata["history"])), load_file(path)
 
 
+def moments(folder: Path) -> dict[str, Tensor]:
+    """What `fit` watched, of the start and after each epoch, stacked: (epochs + 1, …); empty if it watched nothing."""
+    found = [load_file(path) for path in sorted(folder.glob("moment*.safetensors"))]
+    return {name: torch.stack([moment[name] for moment in found]) for name in found[0]} if found else {}
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as flat named tensors, `optimizer.<parameter index>.<name>`."""
     state = optimizer.state_dict()["state"]
@@ -153,6 +160,7 @@ def fit(
     augment: Augment | None = None,
     average: float = 0.0,
     folder: Path | None = None,
+    watch: Callable[[Any], Mapping[str, Tensor]] | None = None,
     budget_s: float = float("inf"),
     mixed_precision: bool = True,
     report: Callable[[str], None] = print,
@@ -173,6 +181,8 @@ def fit(
     folder     where the state is kept after each epoch; a run that finds one continues,
                and ends with the same weights as a run that was never interrupted; all
                processes must see the same folder
+    watch      watch(network in eval mode) -> tensors that are kept in the folder, before training and after each
+               epoch, for a page that replays it; `moments` reads them
     budget_s   no epoch is begun that would end later than this many seconds from now, if it
                takes as long as the slowest one of this call
     mixed_precision  layers compute in bfloat16, weights stay float32. Each process rounds its
@@ -203,6 +213,9 @@ def fit(
     steps_per_epoch = count // batch
     steps = epochs * steps_per_epoch
     started, slowest_s = time.monotonic(), 0.0
+    if folder and watch and done == 0 and accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(dict(watch(network.eval())), folder / "moment000.safetensors")
     # Layers that draw random numbers (nn.Dropout) use the global generator: it is seeded
     # per epoch inside a fork, so that a resumed run draws the same and nobody else notices.
     devices = [device] if device.type == "cuda" else []
@@ -232,9 +245,12 @@ def fit(
             mean_loss = float(accelerator.reduce(total, "mean")) / steps_per_epoch
             seconds = time.monotonic() - epoch_started
             slowest_s = max(slowest_s, seconds)
-            scores = validate(mean.module.eval() if mean else network)
+            shown = mean.module.eval() if mean else network
+            scores = validate(shown)
             history.rows.append({"epoch": epoch + 1, "seconds": seconds, "loss": mean_loss, **scores})
             if accelerator.is_main_process:
+                if folder and watch:
+                    save_file(dict(watch(shown)), folder / f"moment{epoch + 1:03}.safetensors")
                 if folder:
                     weights = {f"{part}.{leaf}": t for part, m in kept.items() for leaf, t in m.state_dict().items()}
                     save_state(folder, epoch + 1, history, weights | optimizer_tensors(optimizer))

@@ -166,7 +166,7 @@ def scores(card: Card, runs: Mapping[str, Run]) -> str:
 <tr><th scope='col'>score</th><th scope='col'>mean</th><th scope='col'>these weights</th>
 <th scope='col'>baseline</th><th scope='col'>runs</th></tr>{"".join(rows)}</table>
 <p>Measured again by <code>{escape(card.command)}</code>; first at commit {escape(measured["commit"])}. The
-spread is over seeds{kept}.</p>
+spread is over runs{kept}.</p>
 <h3>Where it is weak</h3><ul>{limits}</ul><h3>Data and licences</h3><ul>{licences}</ul>"""
 
 

@@ -256,7 +256,7 @@ def save(
     config: Mapping[str, Any],
     network: nn.Module | None = None,
     history: Any = None,
-    companions: Mapping[str, Mapping[str, Tensor]] | None = None,
+    companions: Mapping[str, Mapping[str, Tensor] | bytes] | None = None,
     checkpoints: Path | None = None,
 ) -> Run:
     """Write a run; its files move into place once all are written, config.json last.
@@ -266,7 +266,7 @@ def save(
     config      everything but `schema`, `run` and `files`
     network     stored in fp16 (integers as they are); leave out for a run that only feeds a table
     history     something with `write(path)`
-    companions  file name -> named tensors, for expected.safetensors, samples.safetensors …
+    companions  file name -> named tensors, for expected.safetensors, samples.safetensors …; or bytes, for a JPEG
     checkpoints the folder of all runs, the project's own by default
     returns     the Run as `read` finds it
     """
@@ -278,8 +278,11 @@ def save(
             save_file(_halved(network), partial / "model.safetensors")
         if history is not None:
             history.write(partial / "history.csv")
-        for file, tensors in (companions or {}).items():
-            save_file({leaf: value.contiguous() for leaf, value in tensors.items()}, partial / file)
+        for file, content in (companions or {}).items():
+            if isinstance(content, bytes):
+                (partial / file).write_bytes(content)
+            else:
+                save_file({leaf: value.contiguous() for leaf, value in content.items()}, partial / file)
         files = {path.name: sha256(path) for path in sorted(partial.iterdir())}
         whole = {"schema": SCHEMA, "run": name, **config, "files": files}
         (partial / "config.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")

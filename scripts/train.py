@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from core import card, store
+from core import card, loop, store
 
 RUNS = Path(__file__).resolve().parent.parent / "runs"
 
@@ -102,11 +102,12 @@ def keep(topic: str, variant: str, recipe_room: Any) -> None:
         "command": f"make train TOPIC={topic}",
         "commit": ", ".join(commits),
         "seeds": list(recipe.seeds),
-        "spread": "standard deviation over seeds, from training; `stored` is measured again by make evaluate",
+        "spread": "standard deviation over runs, from training; `stored` is measured again by make evaluate",
     }
     config = {**recipe_room.describe(recipe), "scores": summary(rows), "measured": measured}
     if recipe.keep_weights:
-        companions = recipe_room.companions(network)
+        replay = loop.moments(folders[0])
+        companions = recipe_room.companions(network) | ({"replay.safetensors": replay} if replay else {})
         run = store.save(f"{topic}/{variant}", config=config, network=network, history=history, companions=companions)
     else:
         run = store.save(f"{topic}/{variant}", config=config, history=history)

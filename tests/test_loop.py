@@ -289,6 +289,27 @@ def test_the_mean_of_the_weights_is_validated_and_remains(digits):
     assert history.rows[-1]["norm"] == pytest.approx(float(mean.norm()), rel=1e-5)
 
 
+def test_what_is_watched_can_be_replayed(tmp_path, digits):
+    """The mean of the weights before training and after each epoch, also of a run that was killed in between."""
+
+    def watch(network: nn.Module) -> dict[str, Tensor]:
+        assert not network.training
+        with torch.no_grad():
+            return {"logits": network(digits[0][:5])}
+
+    whole = random_network()
+    train(whole, digits, epochs=3, average=0.9, folder=tmp_path / "whole", watch=watch)
+    killed = random_network()
+    train(killed, digits, epochs=3, average=0.9, folder=tmp_path / "killed", watch=watch, budget_s=0.0)
+    train(random_network(), digits, epochs=3, average=0.9, folder=tmp_path / "killed", watch=watch)
+    found = loop.moments(tmp_path / "whole")["logits"]
+    assert torch.equal(found, loop.moments(tmp_path / "killed")["logits"])
+    assert found.shape == (4, 5, 10)
+    assert torch.equal(found[0], watch(random_network().eval())["logits"])
+    assert torch.equal(found[3], watch(whole)["logits"])
+    assert loop.moments(tmp_path) == {}
+
+
 def test_a_finished_run_is_only_read(tmp_path, digits):
     first, again = random_network(), random_network(seed=1)
     history, _ = train(first, digits, epochs=2, folder=tmp_path)
