@@ -34,6 +34,7 @@ class Param:
     help      what turning it up does, one sentence
     main      shown at once; otherwise folded under More controls
     fetched   choices that come from the Hub when a visitor asks for them; the others are at hand
+    play      a button goes through the values one by one, for a training that is replayed
     raises    ValueError if what was given does not fit the kind
     """
 
@@ -49,6 +50,7 @@ class Param:
     unit: str = ""
     main: bool = True
     fetched: tuple[str, ...] = ()
+    play: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -23,6 +23,8 @@ TOKENS = {
     "vermilion": ("#b0461f", "#e08a66"),
 }
 PETROL, PETROL_LIGHT, VERMILION = "#2b8286", "#7fbcbd", "#c8633b"
+# Okabe and Ito's colours for categories, grey in place of their black, which a dark page would hide.
+CATEGORIES = ("#e69f00", "#56b4e9", "#009e73", "#808790", "#0072b2", "#d55e00", "#cc79a7", "#b8a900")
 MID_TEXT, GRID = "#808790", "rgba(128,128,128,0.25)"
 
 

@@ -5,13 +5,14 @@ deadline, and returns updates by component. Nothing of a visitor is kept here: w
 remembered (the own picture, the pinned answer, the tour's step) lives in the browser.
 """
 
+import asyncio
 import functools
 import inspect
 import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,9 +22,10 @@ import gradio as gr
 
 from core import draw, markup, store, upload
 from core.card import Card, Param, Refused, Value, short
-from core.serve import GATE
+from core.serve import GATE, TURNS
 
 DEADLINE_S = 10.0
+CROWDED_S = 3.0  # of computing for a sheet, while others wait for their turn
 NOT_IN_LINK = "Your own picture is not part of the link."
 STOPPED = "Stopped. The former choice and its answer stay."
 UNPINNED = "Pin an answer as A, then change anything."
@@ -90,6 +92,7 @@ class Moves:
     sheets    title of a further tab -> what it draws when asked: sheet(values, own) yields HTML, each time
               with more of it, for what takes longer than a move of a slider may; its docstring's first
               line stands above it
+    rooms     title of a further tab -> what lays it out: room(space) may call `listen`
     clicked   clicked(pick) -> controls that a click in the figure sets
     fetch     fetch(chosen) brings the choices that a Param names as `fetched`, by the Param's name: sentences on
               how far it is, none where they are at hand; closing it cancels. It runs outside the gate
@@ -107,6 +110,7 @@ class Moves:
     snippet: Callable[[Mapping[str, Value], str], str]
     more: Mapping[str, Callable[[], str]] = field(default_factory=dict)
     sheets: Mapping[str, Callable[[dict[str, Value], str], Iterator[str]]] = field(default_factory=dict)
+    rooms: Mapping[str, Callable[[Any], None]] = field(default_factory=dict)
     clicked: Callable[[list[Any]], Mapping[str, object]] | None = None
     fetch: Callable[[Mapping[str, Value]], Generator[str, None, None]] = nothing_to_fetch
     deadline_s: float = DEADLINE_S
@@ -473,25 +477,65 @@ class Moves:
         for answer in self.answers(values | changed, own):
             yield self.fill(answer, values | changed, own, raw[-1]) | self.set_controls(changed)
 
-    def draw_sheet(self, title: str, *raw: Any) -> Iterator[str]:
-        """A sheet was asked for: what there is of it so far, until it is whole or the deadline comes."""
-        html = ""
+    async def draw_sheet(self, title: str, *raw: Any) -> AsyncIterator[str]:
+        """A sheet was asked for: what there is of it so far, until it is whole or its time is up."""
+        html, spent_s, late = "", 0.0, False
         try:
             values, own = self.read(raw)
-            end = time.monotonic() + self.deadline_s
-            parts, late = self.sheets[title](values, own), False
+            parts = self.sheets[title](values, own)
+
+            def compute() -> tuple[str, float]:
+                with GATE.enter(patience_s=self.deadline_s):  # anew for each part, so that others come in between
+                    begin = time.monotonic()
+                    return next(parts, ""), time.monotonic() - begin
+
             while True:
-                with GATE.enter():  # anew for each part, so that a sheet does not keep others waiting
-                    part = next(parts, "")
+                if waits := TURNS.taken:
+                    yield html + markup.notes([f"Waiting for your turn, number {TURNS.waiting + 1} in the queue."])
+                async with TURNS.turn():
+                    part, seconds = await asyncio.to_thread(compute)
+                    crowded = TURNS.waiting > 0
                 if not part:
+                    if waits:
+                        yield html
                     return
-                html = part
+                html, spent_s = part, spent_s + seconds
                 yield html
+                limit_s = CROWDED_S if crowded else self.deadline_s
                 if late:
-                    raise Refused(f"Stopped after {self.deadline_s:g} seconds; what was reached so far is shown.")
-                late = time.monotonic() > end  # one part more tells whether this one was the last
+                    why = ", since others are waiting" if crowded else ""
+                    raise Refused(f"Stopped after {spent_s:.0f} seconds{why}; what was reached so far is shown.")
+                late = spent_s > limit_s  # one part more tells whether this one was the last
         except Exception as error:  # noqa: BLE001  as in `guarded`
             yield html + markup.notes([self.explain(error)], error=True)
+
+    def listen(
+        self,
+        event: Callable,
+        handler: Callable[..., Mapping[Any, Any]],
+        inputs: Sequence[Any],
+        outputs: Sequence[Any],
+    ) -> None:
+        """Wire an event of an app's own tab: guarded, and through the gate.
+
+        handler  handler(values, own, *inputs) -> updates by component, which are among `outputs`
+        """
+
+        def run(*raw: Any) -> Mapping[Any, Any]:
+            values, own = self.read(raw[len(inputs) :])
+            with GATE.enter():
+                return {self._parts["note"]: "", **handler(values, own, *raw[: len(inputs)])}
+
+        held = [self._widgets.own] if self._widgets.own else []
+        event(
+            self.guarded(run),
+            [*inputs, *self._controls.values(), *held],
+            [*outputs, self._parts["note"]],
+            show_progress="hidden",
+            concurrency_id=self.card.slug,
+            concurrency_limit=2,
+            api_visibility="private",
+        )
 
 
 def picked(event: gr.EventData) -> list[Any]:

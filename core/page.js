@@ -45,6 +45,22 @@ window.vitrine = (() => {
           // A place means something in the main panel only, not among the curves beside it.
           else if (place && (place.data.xaxis || "x") === "x") trigger("select", { pick: [place.x, place.y] });
         });
+        // A point of a figure with a sheet of thumbnails shows its own beside it; customdata says which.
+        const thumbnail = document.createElement("div");
+        thumbnail.className = "thumbnail";
+        frame.after(thumbnail);
+        frame.on("plotly_hover", ({ points, event }) => {
+          const { sprite } = props.value.layout.meta;
+          const [number] = points[0].customdata ?? [];
+          if (!sprite || !(number >= 0)) return;
+          const box = frame.parentElement.getBoundingClientRect();
+          const [column, row] = [number % sprite.columns, Math.floor(number / sprite.columns)];
+          const left = event.clientX - box.left + (event.clientX > box.left + box.width / 2 ? -sprite.side - 14 : 14);
+          thumbnail.style.cssText = `display:block;left:${left}px;top:${event.clientY - box.top + 14}px;
+            width:${sprite.side}px;height:${sprite.side}px;
+            background:url(${sprite.url}) ${-column * sprite.side}px ${-row * sprite.side}px`;
+        });
+        frame.on("plotly_unhover", () => (thumbnail.style.display = "none"));
         // A figure in a closed tab has no width; draw it again when it gets one.
         new ResizeObserver(() => {
           if (!frame.clientWidth) return;
@@ -163,6 +179,28 @@ window.vitrine = (() => {
     show();
   }
 
+  // ---- play: a slider goes through its values, from the start if it is at its end, until the button is pressed again
+  const TICK = 700; // milliseconds for one value
+  let clock = null;
+  function play(name) {
+    const button = document.querySelector(`#play-${name}`);
+    const slider = document.querySelector(`#control-${name} input[type=range]`);
+    const [low, high, step] = [slider.min, slider.max, slider.step].map(Number);
+    const pause = () => {
+      clock = clearInterval(clock);
+      button.textContent = "Play";
+    };
+    const move = (value) => {
+      slider.value = value;
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+      if (value >= high) pause();
+    };
+    if (clock) return pause();
+    button.textContent = "Pause";
+    clock = setInterval(() => move(Number(slider.value) + step), TICK);
+    move(Number(slider.value) >= high ? low : Number(slider.value) + step);
+  }
+
   // ---- address: the browser's bar holds the whole state; the teacher's flags stay in it
   // A control moved before the state of a link has arrived would lose it: until then nothing can be moved.
   const held = (event) => event.key !== "Tab" && event.preventDefault();
@@ -231,5 +269,5 @@ window.vitrine = (() => {
   }
   flags();
 
-  return { figure, saveFigure, canvas, address, opened, copyLink, printSheet };
+  return { figure, saveFigure, canvas, play, address, opened, copyLink, printSheet };
 })();

@@ -27,6 +27,7 @@ from core.moves import UNPINNED, Answer, Moves
 from core.serve import QUEUE_SIZE, SESSIONS
 from core.widgets import control, figure_view
 
+SHEETS = 40  # visitors per Space who may draw sheets, turn by turn
 FETCHES = 8  # visitors per Space who may wait for the Hub at the same time
 
 
@@ -79,6 +80,9 @@ class Space(Moves):
             for param in rest:
                 if param.main:
                     self._controls[param.name] = control(param)
+                if param.play:
+                    button = gr.Button("Play", size="sm", elem_id=f"play-{param.name}", elem_classes="play")
+                    button.click(None, js=f"() => vitrine.play('{param.name}')")
         with gr.Accordion("More controls", open=False, elem_id="more"):
             for param in rest:
                 if not param.main:
@@ -125,7 +129,7 @@ class Space(Moves):
                     with gr.Row():
                         parts["pick"] = [control(param) for param in self.pick]
                         if self.clicked:  # the controls that a click sets say which number
-                            parts["ask"] = gr.Button("The one at the spot", size="sm", elem_id="ask")
+                            parts["ask"] = gr.Button("The one that is chosen", size="sm", elem_id="ask")
                     parts["follow"] = gr.HTML("", elem_id="follow")
             for function in self.shown:
                 gr.Code(inspect.getsource(function), language="python", label=function.__name__, interactive=False)
@@ -138,6 +142,9 @@ class Space(Moves):
                 with gr.Row(elem_classes="row-of-buttons"):
                     draw_it, stop = gr.Button("Draw", size="sm"), gr.Button("Stop", size="sm")
                 self._sheets[title] = draw_it, stop, gr.HTML("")
+        for title, room in self.rooms.items():
+            with gr.Tab(title, id=title.lower()):
+                room(self)
         with gr.Tab("Compare", id="compare"):
             parts["differences"] = gr.HTML(markup.notes([UNPINNED]), elem_id="differences")
             with gr.Row(equal_height=False):
@@ -224,7 +231,8 @@ class Space(Moves):
         picked.then(follow, [*parts["pick"], *state], **{**common, "trigger_mode": None})
         for title, (draw_it, stop, drawn) in self._sheets.items():
             asked = gr.Textbox(title, visible=False)
-            drawing = draw_it.click(self.draw_sheet, [asked, *state], **{**common, "outputs": drawn})
+            lane = {"concurrency_id": f"{card.slug} sheet", "concurrency_limit": SHEETS}
+            drawing = draw_it.click(self.draw_sheet, [asked, *state], **{**common, **lane, "outputs": drawn})
             stop.click(None, cancels=drawing)
         opening = demo.load(self.guarded(self.open), None, **common)
         opening.then(None, js="() => vitrine.opened()")  # also after an error

@@ -3,13 +3,14 @@
 The same settings serve a Space alone (`launch`) and inside the gallery (`mounted`).
 """
 
+import asyncio
 import html
 import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,16 @@ class Gate:
         self._inside, self._lock = 0, threading.Lock()
 
     @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Hold a slot; raises Refused with a sentence for the visitor if none comes free in time."""
+    def enter(self, patience_s: float = 0.0) -> Iterator[None]:
+        """Hold a slot; raises Refused with a sentence for the visitor if none comes free in time.
+
+        patience_s  for work that may wait longer than others
+        """
         busy = Refused("Busy: many visitors are asking at once. Your settings are kept; move a control to ask again.")
         if not self._places.acquire(blocking=False):
             raise busy
         try:
-            if not self._slots.acquire(timeout=self._patience_s):
+            if not self._slots.acquire(timeout=max(patience_s, self._patience_s)):
                 raise busy
             with self._lock:
                 self._inside += 1
@@ -75,6 +79,38 @@ class Gate:
 
 
 GATE = Gate(slots=CORES, waiting=40, patience_s=2.0)
+
+
+class Turns:
+    """Visitors whose work takes seconds take turns, slice by slice, in the order in which they came.
+
+    Only one of them computes at a time, so that the quick answers of everybody else find a slot.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()  # serves those who wait in order
+        self.waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for one's turn, and have it."""
+        self.waiting += 1
+        try:
+            await self._lock.acquire()
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @property
+    def taken(self) -> bool:
+        """Does somebody have a turn just now?"""
+        return self._lock.locked()
+
+
+TURNS = Turns()
 
 
 def theme() -> gr.themes.Base:
@@ -120,7 +156,7 @@ def css() -> str:
 
 
 def routes() -> list[Route]:
-    """What every page needs from its own host: Plotly, the page's script, the model cards."""
+    """What every page needs from its own host: Plotly, the page's script, the model cards, pictures of a run."""
 
     def plotly(_: Request) -> Response:
         path = str(files("plotly") / "package_data" / "plotly.min.js")
@@ -136,6 +172,16 @@ def routes() -> list[Route]:
             return PlainTextResponse(f"There is no model card for {name}.", status_code=404)
         return PlainTextResponse(path.read_text(encoding="utf-8"))
 
+    def picture(request: Request) -> Response:
+        topic, variant, file = (request.path_params[key] for key in ("topic", "variant", "file"))
+        try:
+            if not re.fullmatch(r"\w+/\w+/\w+\.jpeg", f"{topic}/{variant}/{file}"):
+                raise store.BadRun("no picture of a run")
+            path = store.load(f"{topic}/{variant}").path(file)
+        except store.BadRun:
+            return PlainTextResponse(f"There is no picture {file}.", status_code=404)
+        return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "max-age=3600"})
+
     def icon(_: Request) -> Response:
         petrol = draw.TOKENS["petrol"][0]
         square = (
@@ -148,6 +194,7 @@ def routes() -> list[Route]:
         Route("/vitrine/plotly.min.js", plotly),
         Route("/vitrine/page.js", script),
         Route("/vitrine/models/{topic}/{variant}", model_card),
+        Route("/vitrine/runs/{topic}/{variant}/{file}", picture),
     ]
 
 

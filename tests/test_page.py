@@ -1,5 +1,6 @@
 """The frame of a page: what a visitor's moves do, and what goes wrong in words; then the real page over HTTP."""
 
+import asyncio
 import base64
 import inspect
 import io
@@ -676,19 +677,28 @@ def three_parts(values: dict[str, Any], own: str) -> Iterator[str]:
         yield f"{values['n']} {own} part {part}"
 
 
+def drawn(space: Space, *raw: Any) -> list[str]:
+    """Everything that a sheet shows, in its order."""
+
+    async def collect() -> list[str]:
+        return [part async for part in space.draw_sheet("Sheet", *raw)]
+
+    return asyncio.run(collect())
+
+
 def test_a_sheet_grows_part_by_part(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space, "sheets", {"Sheet": three_parts})
-    assert list(space.draw_sheet("Sheet", *state(n=4, own=OWN))) == [f"4 {OWN} part {part}" for part in range(3)]
+    assert drawn(space, *state(n=4, own=OWN)) == [f"4 {OWN} part {part}" for part in range(3)]
 
 
 def test_a_sheet_stops_at_the_deadline_and_keeps_what_it_has(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space, "sheets", {"Sheet": three_parts})
     monkeypatch.setattr(space, "deadline_s", 0.0)
-    _, second, last = space.draw_sheet("Sheet", *state())
+    _, second, last = drawn(space, *state())
     assert last.startswith(second)
     assert "Stopped after 0 seconds" in last
     monkeypatch.setattr(space, "sheets", {"Sheet": lambda values, own: iter(["whole"])})
-    assert list(space.draw_sheet("Sheet", *state())) == ["whole"], "nothing was left to stop"
+    assert drawn(space, *state()) == ["whole"], "nothing was left to stop"
 
 
 def test_a_sheet_that_breaks_keeps_what_it_has_and_says_so(
@@ -699,21 +709,76 @@ def test_a_sheet_that_breaks_keeps_what_it_has_and_says_so(
         raise WRONG
 
     monkeypatch.setattr(space, "sheets", {"Sheet": breaking})
-    first, last = space.draw_sheet("Sheet", *state())
+    first, last = drawn(space, *state())
     assert first == "the first part"
     assert last.startswith(first)
     assert "The log has it as" in last
     assert "secret" not in last
-    (refused,) = space.draw_sheet("Sheet", *state(n=99))
+    (refused,) = drawn(space, *state(n=99))
     assert "from 0 to 9" in refused
 
 
 def test_a_sheet_lets_others_in_between_its_parts(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space, "sheets", {"Sheet": three_parts})
     monkeypatch.setattr(moves, "GATE", serve.Gate(slots=1, waiting=0, patience_s=0.05))
-    sheet = space.draw_sheet("Sheet", *state())
-    next(sheet)
-    assert shown(moved(space, space.move, *state(n=4), None)) == 5
+
+    async def look_in_between() -> None:
+        sheet = space.draw_sheet("Sheet", *state())
+        await anext(sheet)
+        assert shown(moved(space, space.move, *state(n=4), None)) == 5
+        await sheet.aclose()
+
+    asyncio.run(look_in_between())
+
+
+def test_sheets_take_turns_in_order_and_say_who_waits(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three at once: all are whole, part by part in turn; with others waiting the time is short."""
+
+    def slow(values: dict[str, Any], own: str) -> Iterator[str]:
+        for part in range(3):
+            time.sleep(0.02)
+            order.append((values["n"], part))
+            yield f"part {part}"
+
+    async def draw(number: int) -> list[str]:
+        return [part async for part in space.draw_sheet("Sheet", *state(n=number))]
+
+    async def all_at_once() -> list[list[str]]:
+        return await asyncio.gather(*(draw(number) for number in range(3)))
+
+    order: list[tuple[int, int]] = []
+    monkeypatch.setattr(moves, "TURNS", serve.Turns())
+    monkeypatch.setattr(space, "sheets", {"Sheet": slow})
+    found = asyncio.run(all_at_once())
+    assert order == [(number, part) for part in range(3) for number in range(3)]
+    for texts in found:
+        assert [text for text in texts if text.startswith("part") and "Waiting" not in text][-1] == "part 2"
+    assert any("Waiting for your turn, number 2" in text for text in found[2])
+    order.clear()
+    monkeypatch.setattr(moves, "TURNS", serve.Turns())  # another loop
+    monkeypatch.setattr(moves, "CROWDED_S", 0.01)
+    *_, last = asyncio.run(all_at_once())[0]
+    assert "since others are waiting" in last
+
+
+def test_a_room_of_an_app_hears_the_state_and_its_own_inputs(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    wired: dict[str, Any] = {}
+
+    def event(handler: Any, inputs: list, outputs: list, **_: Any) -> None:
+        wired.update(handler=handler, inputs=inputs, outputs=outputs)
+
+    def sum_of(values: dict[str, Any], own: str, more: int) -> dict[Any, Any]:
+        if more > 5:
+            raise Refused("Too much.")
+        return {"said": f"{values['n']} {own} {more}"}
+
+    space.listen(event, sum_of, ["more"], ["said"])
+    assert wired["inputs"][0] == "more"
+    assert len(wired["inputs"]) == 1 + len(state())
+    note = space._parts["note"]
+    assert wired["outputs"] == ["said", note]
+    assert wired["handler"](3, *state(n=4, own=OWN)) == {"said": f"4 {OWN} 3", note: ""}
+    assert "Too much." in wired["handler"](9, *state())[note]
 
 
 def saved(space: Space, *sent: Any) -> tuple[str, dict[str, bytes]]:
