@@ -1,6 +1,7 @@
 """Triplets: each method beside a plain loop over triplets, and beside pytorch-metric-learning and scikit-learn."""
 
 import importlib
+import io
 import itertools
 import math
 from dataclasses import replace
@@ -9,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import Tensor
 
 from core import data, store
-from core.topics.triplet import live, method, recipe
+from core.topics.triplet import asking, live, method, recipe
 from core.topics.triplet.method import Triplets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -64,6 +66,16 @@ def test_distances_are_those_of_the_school():
     found = method.distances(points(5, 3), points(4, 3, seed=1))
     slow = [[slow_distance(a, b) for b in points(4, 3, seed=1)] for a in points(5, 3)]
     torch.testing.assert_close(found, torch.tensor(slow, dtype=torch.float64), **EXACT)
+
+
+def test_other_distances_by_hand():
+    z, other = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[0.0, 1.0], [-3.0, -4.0]])
+    squared = method.distances(z, other, kind="squared")
+    torch.testing.assert_close(squared, torch.tensor([[18.0, 100.0], [1.0, 45.0]]))
+    cosine = method.distances(z, other, kind="cosine")
+    torch.testing.assert_close(cosine, torch.tensor([[0.2, 2.0], [0.0, 1.8]]))
+    with pytest.raises(ValueError, match="euclidean, squared or cosine, got 'city'"):
+        method.distances(z, other, kind="city")
 
 
 def test_near_points_are_told_apart_in_float32():
@@ -319,6 +331,61 @@ def test_scikit_learn_agrees(seed):
     torch.testing.assert_close((directions * theirs).sum(dim=0).abs(), torch.ones(3, dtype=z.dtype))
 
 
+# ---- one leaf is asked about
+
+
+@pytest.mark.parametrize("mining", ["batch_hard", "semi_hard", "batch_all", "random"])
+@pytest.mark.parametrize("kind", ["euclidean", "squared", "cosine"])
+def test_the_triplets_of_an_anchor_are_those_of_its_batch(mining, kind):
+    z, y = points(30), torch.arange(30) % 4
+    places = torch.tensor([3, 4, 8, 9, 12, 15, 16, 21])
+    found = asking.mined(
+        z[0], 0, z, y, places, kind=kind, mining=mining, margin=MARGIN, generator=generator()
+    )  # fmt: skip
+    apart = method.distances(z[:1], z, kind=kind)[0]
+    valid = [(p, n) for p in places.tolist() for n in places.tolist() if y[p] == 0 and y[n] != 0]
+    losses = {pair: max(float(apart[pair[0]] - apart[pair[1]]) + MARGIN, 0.0) for pair in valid}
+    assert found.worst is not None
+    pair = found.worst.positive, found.worst.negative
+    assert pair in valid
+    assert (found.worst.near, found.worst.far) == pytest.approx((float(apart[pair[0]]), float(apart[pair[1]])))
+    torch.testing.assert_close(found.apart, apart[places])
+    if mining == "batch_all":
+        positive = {pair: loss for pair, loss in losses.items() if loss > 0}
+        assert found.triplets == len(positive)
+        assert found.loss == pytest.approx(sum(positive.values()) / len(positive))
+    if mining in ("batch_hard", "batch_all"):
+        assert losses[pair] == pytest.approx(max(losses.values()))
+
+
+def test_an_anchor_without_a_sibling_has_no_triplet():
+    z, y = points(6), torch.tensor([0, 1, 1, 2, 2, 2])
+    options = {"kind": "euclidean", "mining": "batch_hard", "margin": MARGIN, "generator": generator()}
+    found = asking.mined(z[0], 0, z, y, torch.arange(1, 6), **options)
+    assert (found.triplets, found.loss, found.worst) == (0, 0.0, None)
+    stranger = asking.mined(z[0], -1, z, y, torch.arange(6), **options)
+    assert stranger.worst is None
+
+
+def test_what_the_rings_say_by_hand():
+    z = torch.tensor([[0.0], [1.0], [10.0], [11.0], [2.0], [9.0]])
+    y, rings = torch.tensor([0, 0, 1, 1, 0, 0]), torch.tensor([False] * 4 + [True] * 2)
+    assert asking.judged(z, torch.tensor([0, 0, 1, 1, 0, 1]), rings, kind="euclidean")["recall"] == 1
+    assert asking.told(z, y == 0, rings) == 0.5, "both rings are of the first: one is told, one is not"
+
+
+def test_a_new_point_lies_amid_its_nearest():
+    z, places = points(20), points(20, seed=1)
+    apart = method.distances(points(3, seed=2), z)
+    found = asking.amid(apart, places)
+    for row, place in zip(apart, found, strict=True):
+        nearest = sorted(range(20), key=lambda i: row[i])[: asking.NEAREST]
+        weights = [1 / float(row[i]) for i in nearest]
+        slow = sum(w * places[i] for w, i in zip(weights, nearest, strict=True)) / sum(weights)
+        torch.testing.assert_close(place, slow)
+    torch.testing.assert_close(asking.amid(method.distances(z[:1], z), places), places[:1], rtol=1e-4, atol=1e-4)
+
+
 # ---- folds, sources, training
 
 
@@ -362,8 +429,8 @@ def test_balanced_repeats_rare_classes():
 def test_training_starts_from_the_trunk(trunk):
     network = recipe.build(recipe.Recipe(trunk=trunk), 0, 8)
     learnt = store.load("photos/resnet").tensors("model.safetensors")["stage3.1.conv2.weight"].float()
-    assert torch.equal(network.trunk.stage3[1].conv2.weight, learnt) == bool(trunk)
-    assert network.trunk.classifier.out_features == 8
+    assert torch.equal(network.stage3[1].conv2.weight, learnt) == bool(trunk)
+    assert network.classifier.out_features == 8
 
 
 @pytest.mark.parametrize(("dimensions", "unit"), [(2, False), (64, True)])
@@ -372,17 +439,77 @@ def test_two_heads_on_one_trunk(dimensions, unit):
     images = leaves(1).images[:3]
     with torch.inference_mode():
         logits, z = network(images)
-        again = network.heads(network.features(images))
+        again = network.heads(network.pooled(images))
     assert (logits.shape, z.shape) == ((3, 8), (3, dimensions))
     assert torch.equal(z, again[1])
     assert torch.allclose(z.norm(dim=1), torch.ones(3)) == unit
+
+
+def test_the_network_runs_stage_by_stage():
+    network = recipe.build(recipe.Recipe(), 0, 8).eval()
+    images = leaves(1).images[:2]
+    with torch.inference_mode():
+        whole = network(images)
+        for stage in network.stages:
+            again = network.head(network.features(images, stage), stage)
+            assert torch.equal(again.points, whole.points)
+            assert torch.equal(again.logits, whole.logits)
+
+
+def test_drawings_of_a_character_are_its_own_and_never_mirrored():
+    """Characters are bars at heights of their own, each drawing as bright as its number; only the left half is ink."""
+    images = torch.zeros(6, 20, 1, 32, 32)
+    for character in range(6):
+        for drawing in range(20):
+            images[character, drawing, :, 4 * character + 2 : 4 * character + 5, :12] = (drawing + 1) / 20
+    options = replace(recipe.RECIPES["omniglot"], drawings=5, crop=1.0, turn_degrees=0.0)
+    found, labels = recipe.drawn((images, torch.arange(6)), generator(), recipe=options)
+    assert (found.shape, labels.tolist()) == ((30, 3, 32, 32), [c for c in range(6) for _ in range(5)])
+    for picture, label in zip(found, labels.tolist(), strict=True):
+        ink = picture[0] > 0.02
+        assert ink[:, :12].any()
+        assert not ink[:, 16:].any(), "a mirror image"
+        assert abs(float(torch.nonzero(ink)[:, 0].double().mean()) - (4 * label + 3)) <= 2
+    for own in found.split(5):
+        assert len({round(float(picture.max()), 2) for picture in own}) == 5, "five different drawings"
+
+
+def test_a_histogram_counts_colours():
+    image = torch.zeros(2, 3, 4, 4)
+    image[1, 0] = 1.0  # red
+    image[1, 0, :, 0] = 0.5
+    found = recipe.histogram(image).square()
+    assert found[0].nonzero().flatten().tolist() == [0]
+    assert {place: float(found[1, place]) for place in found[1].nonzero().flatten().tolist()} == pytest.approx(
+        {4 * 64: 0.25, 7 * 64: 0.75}
+    )
+
+
+def test_a_failure_fools_both_heads():
+    labels = torch.tensor([0, 0, 1, 1, 0, 1, 1])
+    held_out = torch.tensor([False] * 4 + [True] * 3)
+    z = torch.tensor([[0.0], [1.0], [10.0], [11.0], [10.4], [0.4], [10.5]])
+    logits = torch.tensor([[9.0, 0], [9, 0], [0, 9], [0, 9], [0, 2], [5, 0], [0, 9]])
+    assert recipe.find_failure(logits, z, labels, held_out) == 5
+    with pytest.raises(ValueError, match="none of 1 held-out"):
+        recipe.find_failure(logits, z, labels, held_out & (torch.arange(7) == 6))
+
+
+def test_the_sheet_holds_every_leaf_in_rows():
+    images = torch.linspace(0, 1, 27)[:, None, None, None].expand(-1, 3, 128, 128)
+    picture = Image.open(io.BytesIO(recipe.sheet(images)))
+    assert picture.size == (recipe.COLUMNS * recipe.THUMBNAIL, 2 * recipe.THUMBNAIL)
+    for number in (0, 13, 24, 25, 26):
+        row, column = divmod(number, recipe.COLUMNS)
+        middle = ((column + 0.5) * recipe.THUMBNAIL, (row + 0.5) * recipe.THUMBNAIL)
+        assert abs(picture.getpixel(middle)[0] - 255 * number / 26) < 3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["embedding", "classes"])
 def test_a_short_training_learns(variant):
     short = replace(recipe.RECIPES[variant], epochs=2, batch=32, size=32, average=0.0)
-    network, history = recipe.train(short, seed=0, leaves=leaves())
+    network, history = recipe.train(short, seed=0, examples=leaves())
     assert history.rows[-1]["loss"] < history.rows[0]["loss"]
     assert all(torch.equal(weight, weight.half().float()) for weight in network.parameters())
     assert not network.training

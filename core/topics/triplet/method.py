@@ -13,7 +13,9 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+Distance = Literal["euclidean", "squared", "cosine"]
 Mining = Literal["batch_hard", "semi_hard", "batch_all", "random"]
 
 
@@ -25,16 +27,25 @@ class Triplets(NamedTuple):
     negative: Tensor
 
 
-def distances(points: Tensor, others: Tensor) -> Tensor:
+def distances(points: Tensor, others: Tensor, *, kind: Distance = "euclidean") -> Tensor:
     """How far is each point from each other?
 
-    d[i,j] = sqrt( sum over k of (z[i,k] - z'[j,k])^2 )
+    euclidean  d[i,j] = sqrt( sum over k of (z[i,k] - z'[j,k])^2 )
+    squared    its square
+    cosine     1 - z[i] z'[j] / (|z[i]| |z'[j]|), from 0 for the same direction to 2 for the opposite
 
     points  (N, D); others (M, D)
-    returns (N, M) >= 0; where two points coincide, the derivative is 0
+    returns (N, M) >= 0; where two points coincide, the derivative of the first is 0
+    raises  ValueError for another kind
     """
+    if kind == "cosine":
+        cosine = functional.normalize(points, dim=1) @ functional.normalize(others, dim=1).T
+        return (1 - cosine).clamp_min(0)
+    if kind not in ("euclidean", "squared"):
+        raise ValueError(f"expected euclidean, squared or cosine, got {kind!r}")
     # By way of |z|^2 - 2 z z' + |z'|^2, distances near 0 would drown in rounding.
-    return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
+    apart = torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
+    return apart.square() if kind == "squared" else apart
 
 
 def _pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,7 +226,7 @@ def silhouette(distances: Tensor, labels: Tensor) -> float:
     classes, place = labels.unique(return_inverse=True)
     if len(classes) < 2:
         raise ValueError("expected at least two classes")
-    member = torch.nn.functional.one_hot(place).to(distances.dtype)  # (N, K)
+    member = functional.one_hot(place).to(distances.dtype)  # (N, K)
     count = member.sum(dim=0)
     total = distances @ member  # (N, K), the point itself adds 0
     own = total.gather(1, place[:, None])[:, 0] / (count[place] - 1).clamp_min(1)
@@ -252,7 +263,7 @@ def nearest_centroid(points: Tensor, labels: Tensor) -> Tensor:
     returns (N,) int64; a point that is alone in its class gets another
     """
     classes, place = labels.unique(return_inverse=True)
-    member = torch.nn.functional.one_hot(place).to(points.dtype)
+    member = functional.one_hot(place).to(points.dtype)
     total, count = member.T @ points, member.sum(dim=0)
     centre = total / count[:, None]
     apart = distances(points, centre)

@@ -1,6 +1,6 @@
 """One trunk, two heads: which disease is it, and where on the map does it lie?"""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from core import nets
 
 
-class MultiHead(nn.Module):
+class Heads(NamedTuple):
+    """What the two heads say: logits (B, classes), and points z (B, D)."""
+
+    logits: Tensor
+    points: Tensor
+
+
+class MultiHead(nets.ResNet):
     """A residual trunk whose features one head classifies and another embeds.
 
     f = mean over places of trunk(x),   logits = W f + b,   z = E f, or E f / |E f| if `unit`
@@ -17,23 +24,22 @@ class MultiHead(nn.Module):
     unit        put the points on the unit sphere, where no distance exceeds 2
     trunk       arguments of `nets.ResNet`
     input       (B, 3, H, W) float32 in [0, 1]
-    returns     logits (B, classes) and points z (B, D)
+    returns     Heads
     """
 
     def __init__(self, *, dimensions: int, unit: bool, **trunk: Any) -> None:
-        super().__init__()
-        self.trunk = nets.ResNet(**trunk)
-        self.embed = nn.Linear(self.trunk.classifier.in_features, dimensions)
+        super().__init__(**trunk)
+        self.embed = nn.Linear(self.classifier.in_features, dimensions)
         self.unit = unit
 
-    def features(self, images: Tensor) -> Tensor:
+    def pooled(self, images: Tensor) -> Tensor:
         """What the trunk has found, averaged over all places: (B, C)."""
-        return self.trunk.features(images).mean(dim=(2, 3))
+        return self.features(images).mean(dim=(2, 3))
 
-    def heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """From the trunk's features (B, C) to logits and points."""
-        points = self.embed(features)
-        return self.trunk.classifier(features), F.normalize(points, dim=1) if self.unit else points
+    def heads(self, pooled: Tensor) -> Heads:
+        """From the pooled features (B, C) to logits and points."""
+        points = self.embed(pooled)
+        return Heads(self.classifier(pooled), F.normalize(points, dim=1) if self.unit else points)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.heads(self.features(images))
+    def classify(self, features: Tensor) -> Heads:  # type: ignore[override]
+        return self.heads(features.mean(dim=(2, 3)))
