@@ -61,6 +61,8 @@ class Param:
             raise ValueError(f"{self.name}: choices belong to kind choice, and only there")
         if not set(self.fetched) <= self.choices.keys() - {self.default}:
             raise ValueError(f"{self.name}: expected fetched choices among the others than the default")
+        if self.play and self.kind != "whole":
+            raise ValueError(f"{self.name}: only a whole number can be played")
         if self.kind == "seed":
             object.__setattr__(self, "high", SEED_HIGH)
         if self.kind in ("whole", "seed"):

@@ -139,7 +139,7 @@ SOURCES = {
         Source(
             name="omniglot",
             folder="omniglot",
-            title="Omniglot, 1,623 characters of 50 alphabets, each drawn by 20 people",
+            title="Omniglot handwriting, 1,623 characters of 50 alphabets, each drawn by 20 people",
             licence="MIT",
             origin="Lake, Salakhutdinov and Tenenbaum 2015",
             classes=(),  # its arrays name alphabet and character

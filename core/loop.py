@@ -107,8 +107,12 @@ def load_state(folder: Path) -> tuple[int, History, dict[str, Tensor]] | None:
 
 
 def moments(folder: Path) -> dict[str, Tensor]:
-    """What `fit` watched, of the start and after each epoch, stacked: (epochs + 1, …); empty if it watched nothing."""
-    found = [load_file(path) for path in sorted(folder.glob("moment*.safetensors"))]
+    """What `fit` watched, of the start and after each epoch, stacked: (epochs + 1, …); empty if it watched nothing.
+
+    raises  FileNotFoundError if one is missing in between
+    """
+    count = len(list(folder.glob("moment*.safetensors")))
+    found = [load_file(folder / f"moment{epoch:03}.safetensors") for epoch in range(count)]
     return {name: torch.stack([moment[name] for moment in found]) for name in found[0]} if found else {}
 
 

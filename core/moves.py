@@ -12,10 +12,10 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import gradio as gr
@@ -26,10 +26,12 @@ from core.serve import GATE, TURNS
 
 DEADLINE_S = 10.0
 CROWDED_S = 3.0  # of computing for a sheet, while others wait for their turn
+SHEET_PATIENCE_S = 5.0  # for a slot; others have less
 NOT_IN_LINK = "Your own picture is not part of the link."
 STOPPED = "Stopped. The former choice and its answer stay."
 UNPINNED = "Pin an answer as A, then change anything."
 log = logging.getLogger("vitrine")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -474,68 +476,94 @@ class Moves:
         values, own = self.read(raw)
         changes = self.clicked(picked(event)) if self.clicked else {}
         changed = {name: self.card.param(name).parse(value) for name, value in changes.items()}
+        if self.card.sample in changed:  # the visitor's own input gives way to it
+            own = ""
         for answer in self.answers(values | changed, own):
             yield self.fill(answer, values | changed, own, raw[-1]) | self.set_controls(changed)
 
-    async def draw_sheet(self, title: str, *raw: Any) -> AsyncIterator[str]:
-        """A sheet was asked for: what there is of it so far, until it is whole or its time is up."""
+    async def draw_sheet(self, title: str, *raw: Any) -> AsyncIterator[tuple[Any, str]]:
+        """A sheet was asked for: what there is of it so far, until it is whole or its time is up.
+
+        yields  HTML, and beside it how long it takes until something comes
+        """
         html, spent_s, late = "", 0.0, False
         try:
             values, own = self.read(raw)
             parts = self.sheets[title](values, own)
 
             def compute() -> tuple[str, float]:
-                with GATE.enter(patience_s=self.deadline_s):  # anew for each part, so that others come in between
+                with GATE.enter(patience_s=SHEET_PATIENCE_S):  # anew for each part, so that others come in between
                     begin = time.monotonic()
                     return next(parts, ""), time.monotonic() - begin
 
+            if TURNS.taken:
+                yield html, markup.progress(f"Waiting for your turn, number {TURNS.waiting + 1} in the queue.")
             while True:
-                if waits := TURNS.taken:
-                    yield html + markup.notes([f"Waiting for your turn, number {TURNS.waiting + 1} in the queue."])
                 async with TURNS.turn():
-                    part, seconds = await asyncio.to_thread(compute)
+                    part, seconds = await uninterrupted(asyncio.to_thread(compute))
                     crowded = TURNS.waiting > 0
                 if not part:
-                    if waits:
-                        yield html
                     return
                 html, spent_s = part, spent_s + seconds
-                yield html
+                yield html, ""
                 limit_s = CROWDED_S if crowded else self.deadline_s
-                if late:
+                if late and spent_s > limit_s:
                     why = ", since others are waiting" if crowded else ""
                     raise Refused(f"Stopped after {spent_s:.0f} seconds{why}; what was reached so far is shown.")
                 late = spent_s > limit_s  # one part more tells whether this one was the last
         except Exception as error:  # noqa: BLE001  as in `guarded`
-            yield html + markup.notes([self.explain(error)], error=True)
+            yield html + markup.notes([self.explain(error)], error=True), ""
 
     def listen(
         self,
         event: Callable,
-        handler: Callable[..., Mapping[Any, Any]],
+        handler: Callable[..., Iterator[Mapping[Any, Any]]],
         inputs: Sequence[Any],
         outputs: Sequence[Any],
     ) -> None:
-        """Wire an event of an app's own tab: guarded, and through the gate.
+        """Wire an event of an app's own tab.
 
-        handler  handler(values, own, *inputs) -> updates by component, which are among `outputs`
+        handler  handler(values, own, *inputs) -> updates by component, which are among `outputs`, each part
+                 computed inside the gate, so that others come in between
         """
+        note = self._parts["note"]
 
-        def run(*raw: Any) -> Mapping[Any, Any]:
-            values, own = self.read(raw[len(inputs) :])
-            with GATE.enter():
-                return {self._parts["note"]: "", **handler(values, own, *raw[: len(inputs)])}
+        def run(*raw: Any) -> Iterator[Mapping[Any, Any]]:
+            try:
+                values, own = self.read(raw[len(inputs) :])
+                parts = handler(values, own, *raw[: len(inputs)])
+                while True:
+                    with GATE.enter():
+                        part = next(parts, None)
+                    if part is None:
+                        return
+                    yield {note: "", **part}
+            except Exception as error:  # noqa: BLE001  as in `guarded`
+                yield {note: markup.notes([self.explain(error)], error=True)}
 
         held = [self._widgets.own] if self._widgets.own else []
-        event(
-            self.guarded(run),
-            [*inputs, *self._controls.values(), *held],
-            [*outputs, self._parts["note"]],
-            show_progress="hidden",
-            concurrency_id=self.card.slug,
-            concurrency_limit=2,
-            api_visibility="private",
-        )
+        event(run, [*inputs, *self._controls.values(), *held], **{**self.common, "outputs": [*outputs, note]})
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What all events of a page are wired with."""
+        return {
+            "show_progress": "hidden",
+            "trigger_mode": "always_last",
+            "concurrency_id": self.card.slug,
+            "concurrency_limit": 2,
+            "api_visibility": "private",
+        }
+
+
+async def uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of work in a thread, which cannot be stopped: who cancels it still waits until it is done."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def picked(event: gr.EventData) -> list[Any]:

@@ -11,6 +11,8 @@ window.vitrine = (() => {
   function figure(element, props, trigger, watch) {
     const frame = element.querySelector(".vitrine-figure");
     let narrow = false;
+    const thumbnail = document.createElement("div");
+    thumbnail.className = "thumbnail";
     // Panels that stand side by side may have other places on a phone: `meta.narrow` says which.
     const fitting = (layout) => {
       narrow = frame.clientWidth > 0 && frame.clientWidth < NARROW;
@@ -22,6 +24,7 @@ window.vitrine = (() => {
     };
     const draw = () => {
       const value = props.value;
+      thumbnail.style.display = "none"; // whose point may have gone
       frame.classList.toggle("empty", !value);
       if (!value) return;
       frame.setAttribute("aria-label", (value.layout.meta || {}).sentence || "");
@@ -46,11 +49,9 @@ window.vitrine = (() => {
           else if (place && (place.data.xaxis || "x") === "x") trigger("select", { pick: [place.x, place.y] });
         });
         // A point of a figure with a sheet of thumbnails shows its own beside it; customdata says which.
-        const thumbnail = document.createElement("div");
-        thumbnail.className = "thumbnail";
         frame.after(thumbnail);
         frame.on("plotly_hover", ({ points, event }) => {
-          const { sprite } = props.value.layout.meta;
+          const sprite = props.value?.layout.meta?.sprite;
           const [number] = points[0].customdata ?? [];
           if (!sprite || !(number >= 0)) return;
           const box = frame.parentElement.getBoundingClientRect();
@@ -181,23 +182,27 @@ window.vitrine = (() => {
 
   // ---- play: a slider goes through its values, from the start if it is at its end, until the button is pressed again
   const TICK = 700; // milliseconds for one value
-  let clock = null;
+  const clocks = {};
   function play(name) {
     const button = document.querySelector(`#play-${name}`);
     const slider = document.querySelector(`#control-${name} input[type=range]`);
     const [low, high, step] = [slider.min, slider.max, slider.step].map(Number);
     const pause = () => {
-      clock = clearInterval(clock);
-      button.textContent = "Play";
+      clocks[name] = clearInterval(clocks[name]);
+      button.textContent = button.dataset.title;
     };
+    const error = () => document.querySelector("#note .error");
+    const former = error();
     const move = (value) => {
+      if (error() && error() !== former) return pause(); // the page cannot answer
       slider.value = value;
       slider.dispatchEvent(new Event("input", { bubbles: true }));
       if (value >= high) pause();
     };
-    if (clock) return pause();
+    if (clocks[name]) return pause();
+    button.dataset.title ??= button.textContent;
     button.textContent = "Pause";
-    clock = setInterval(() => move(Number(slider.value) + step), TICK);
+    clocks[name] = setInterval(() => move(Number(slider.value) + step), TICK);
     move(Number(slider.value) >= high ? low : Number(slider.value) + step);
   }
 

@@ -23,6 +23,7 @@ from typing import Any
 import gradio as gr
 
 from core import draw, markup, store
+from core.card import Param
 from core.moves import UNPINNED, Answer, Moves
 from core.serve import QUEUE_SIZE, SESSIONS
 from core.widgets import control, figure_view
@@ -79,15 +80,19 @@ class Space(Moves):
         with gr.Group(elem_id="controls"):
             for param in rest:
                 if param.main:
-                    self._controls[param.name] = control(param)
-                if param.play:
-                    button = gr.Button("Play", size="sm", elem_id=f"play-{param.name}", elem_classes="play")
-                    button.click(None, js=f"() => vitrine.play('{param.name}')")
+                    self._lay_out_control(param)
         with gr.Accordion("More controls", open=False, elem_id="more"):
             for param in rest:
                 if not param.main:
-                    self._controls[param.name] = control(param)
+                    self._lay_out_control(param)
         self._controls = {param.name: self._controls[param.name] for param in card.params}
+
+    def _lay_out_control(self, param: Param) -> None:
+        self._controls[param.name] = control(param)
+        if param.play:
+            classes = ["play", f"part-of-{param.name}"]
+            button = gr.Button(f"Play {param.label}", size="sm", elem_id=f"play-{param.name}", elem_classes=classes)
+            button.click(None, js=f"() => vitrine.play('{param.name}')")
 
     def _lay_out_answer(self) -> None:
         parts = self._parts
@@ -141,7 +146,7 @@ class Space(Moves):
                 gr.HTML(f"<p>{escape((inspect.getdoc(sheet) or '').splitlines()[0])}</p>")
                 with gr.Row(elem_classes="row-of-buttons"):
                     draw_it, stop = gr.Button("Draw", size="sm"), gr.Button("Stop", size="sm")
-                self._sheets[title] = draw_it, stop, gr.HTML("")
+                self._sheets[title] = draw_it, stop, gr.HTML(""), gr.HTML("")
         for title, room in self.rooms.items():
             with gr.Tab(title, id=title.lower()):
                 room(self)
@@ -173,14 +178,7 @@ class Space(Moves):
         listed = [part for part in parts.values() if isinstance(part, gr.blocks.Block)]
         everything = [*listed, *parts["choices"], *controls, *self._widgets.extras, *([own] if own else [])]
         everything = list(dict.fromkeys(everything))
-        common: dict[str, Any] = {
-            "outputs": everything,
-            "show_progress": "hidden",
-            "trigger_mode": "always_last",
-            "concurrency_id": card.slug,
-            "concurrency_limit": 2,
-            "api_visibility": "private",
-        }
+        common = {**self.common, "outputs": everything}
         # A move names what it fills and no more: each further output costs half a millisecond and memory.
         filled = ("figure", "tiles", "address", "note", "follow", "save", "figure_b", "tiles_b", "differences")
         shown = [*(parts[name] for name in filled), *self._widgets.extras]
@@ -229,11 +227,21 @@ class Space(Moves):
                 self.take_pick, None, parts["pick"], show_progress="hidden", api_visibility="private"
             )
         picked.then(follow, [*parts["pick"], *state], **{**common, "trigger_mode": None})
-        for title, (draw_it, stop, drawn) in self._sheets.items():
+        for title, (draw_it, stop, progress, drawn) in self._sheets.items():
             asked = gr.Textbox(title, visible=False)
             lane = {"concurrency_id": f"{card.slug} sheet", "concurrency_limit": SHEETS}
-            drawing = draw_it.click(self.draw_sheet, [asked, *state], **{**common, **lane, "outputs": drawn})
-            stop.click(None, cancels=drawing)
+            drawing = draw_it.click(
+                self.draw_sheet, [asked, *state], **{**common, **lane, "outputs": [drawn, progress]}
+            )
+            stop.click(
+                lambda: "",
+                None,
+                progress,
+                cancels=drawing,
+                queue=False,
+                show_progress="hidden",
+                api_visibility="private",
+            )
         opening = demo.load(self.guarded(self.open), None, **common)
         opening.then(None, js="() => vitrine.opened()")  # also after an error
         gr.api(self.endpoint(), api_name="answer", concurrency_id=card.slug, concurrency_limit=2)

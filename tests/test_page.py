@@ -681,7 +681,7 @@ def drawn(space: Space, *raw: Any) -> list[str]:
     """Everything that a sheet shows, in its order."""
 
     async def collect() -> list[str]:
-        return [part async for part in space.draw_sheet("Sheet", *raw)]
+        return [html async for html, _ in space.draw_sheet("Sheet", *raw)]
 
     return asyncio.run(collect())
 
@@ -740,10 +740,10 @@ def test_sheets_take_turns_in_order_and_say_who_waits(space: Space, monkeypatch:
             order.append((values["n"], part))
             yield f"part {part}"
 
-    async def draw(number: int) -> list[str]:
+    async def draw(number: int) -> list[tuple[str, str]]:
         return [part async for part in space.draw_sheet("Sheet", *state(n=number))]
 
-    async def all_at_once() -> list[list[str]]:
+    async def all_at_once() -> list[list[tuple[str, str]]]:
         return await asyncio.gather(*(draw(number) for number in range(3)))
 
     order: list[tuple[int, int]] = []
@@ -751,34 +751,89 @@ def test_sheets_take_turns_in_order_and_say_who_waits(space: Space, monkeypatch:
     monkeypatch.setattr(space, "sheets", {"Sheet": slow})
     found = asyncio.run(all_at_once())
     assert order == [(number, part) for part in range(3) for number in range(3)]
-    for texts in found:
-        assert [text for text in texts if text.startswith("part") and "Waiting" not in text][-1] == "part 2"
-    assert any("Waiting for your turn, number 2" in text for text in found[2])
+    assert [shown[-1] for shown in found] == [("part 2", "")] * 3
+    assert [len(shown) for shown in found] == [3, 4, 4], "who has to wait is told so once"
+    assert ["number 1 in" in found[1][0][1], "number 2 in" in found[2][0][1]] == [True, True]
     order.clear()
     monkeypatch.setattr(moves, "TURNS", serve.Turns())  # another loop
     monkeypatch.setattr(moves, "CROWDED_S", 0.01)
-    *_, last = asyncio.run(all_at_once())[0]
+    *_, (last, _) = asyncio.run(all_at_once())[0]
     assert "since others are waiting" in last
+
+
+def test_a_crowd_that_has_left_stops_nobody(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is short while others wait, and long again when they have gone."""
+    turns = serve.Turns()
+    monkeypatch.setattr(moves, "TURNS", turns)
+    monkeypatch.setattr(moves, "CROWDED_S", -1.0)
+    monkeypatch.setattr(space, "sheets", {"Sheet": three_parts})
+
+    async def draw() -> list[str]:
+        shown = []
+        async for html, _ in space.draw_sheet("Sheet", *state()):
+            shown.append(html)
+            turns.waiting = len(shown) == 1  # seen by the second part alone
+        return shown
+
+    assert asyncio.run(draw())[-1].endswith("part 2")
+
+
+def test_a_cancelled_part_is_waited_for_before_the_next_visitor_computes(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, most = 0, 0
+
+    def slow(values: dict[str, Any], own: str) -> Iterator[str]:
+        nonlocal inside, most
+        for part in range(2):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.1)
+            inside -= 1
+            yield f"part {part}"
+
+    async def draw() -> list[tuple[str, str]]:
+        return [part async for part in space.draw_sheet("Sheet", *state())]
+
+    async def cancel_the_first() -> list[tuple[str, str]]:
+        first = asyncio.create_task(draw())
+        await asyncio.sleep(0.03)
+        second = asyncio.create_task(draw())
+        await asyncio.sleep(0.03)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return await second
+
+    monkeypatch.setattr(moves, "TURNS", serve.Turns())
+    monkeypatch.setattr(space, "sheets", {"Sheet": slow})
+    assert asyncio.run(cancel_the_first())[-1] == ("part 1", "")
+    assert most == 1
 
 
 def test_a_room_of_an_app_hears_the_state_and_its_own_inputs(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     wired: dict[str, Any] = {}
 
-    def event(handler: Any, inputs: list, outputs: list, **_: Any) -> None:
-        wired.update(handler=handler, inputs=inputs, outputs=outputs)
+    def event(handler: Any, inputs: list, outputs: list, **options: Any) -> None:
+        wired.update(handler=handler, inputs=inputs, outputs=outputs, **options)
 
-    def sum_of(values: dict[str, Any], own: str, more: int) -> dict[Any, Any]:
+    def sums(values: dict[str, Any], own: str, more: int) -> Iterator[dict[Any, Any]]:
+        yield {"said": "so far"}
         if more > 5:
             raise Refused("Too much.")
-        return {"said": f"{values['n']} {own} {more}"}
+        yield {"said": f"{values['n']} {own} {more}"}
 
-    space.listen(event, sum_of, ["more"], ["said"])
+    space.listen(event, sums, ["more"], ["said"])
     assert wired["inputs"][0] == "more"
     assert len(wired["inputs"]) == 1 + len(state())
     note = space._parts["note"]
     assert wired["outputs"] == ["said", note]
-    assert wired["handler"](3, *state(n=4, own=OWN)) == {"said": f"4 {OWN} 3", note: ""}
-    assert "Too much." in wired["handler"](9, *state())[note]
+    first, last = wired["handler"](3, *state(n=4, own=OWN))
+    assert (first["said"], last) == ("so far", {"said": f"4 {OWN} 3", note: ""})
+    *_, refused = wired["handler"](9, *state())
+    assert "Too much." in refused[note]
+    (refused,) = wired["handler"](3, *state(n=99))
+    assert "from 0 to 9" in refused[note]
 
 
 def saved(space: Space, *sent: Any) -> tuple[str, dict[str, bytes]]:

@@ -65,6 +65,16 @@ async def read_wiring(client: httpx.AsyncClient, control: str) -> Wiring:
     )
 
 
+async def sheet_event(client: httpx.AsyncClient, title: str) -> tuple[int, list[Any]]:
+    """What a press of a sheet's Draw sends: fn_index, and the values of its inputs as the page opens with them."""
+    config = (await client.get("config")).raise_for_status().json()
+    values = {component["id"]: component["props"].get("value") for component in config["components"]}
+    for entry in config["dependencies"]:
+        if entry["inputs"] and values[entry["inputs"][0]] == title:
+            return entry["id"], [values[key] for key in entry["inputs"]]
+    raise LookupError(title)
+
+
 class Visitor:
     """One session of a page.
 
@@ -94,6 +104,28 @@ class Visitor:
             return outcome(*await self._follow(mine))
         except httpx.HTTPError as error:
             return outcome("failed", repr(error))
+
+    async def watch(self, event: int, data: list[Any], parts: int) -> list[float]:
+        """Press a button whose answer is pictures that change, and leave after so many: when each came, in seconds.
+
+        raises  AssertionError if the page says something instead
+        """
+        body = {"data": data, "fn_index": event, "session_hash": self.session, "event_data": None}
+        begin, seen, times = time.monotonic(), "", []
+        mine = (await self.client.post("gradio_api/queue/join", json=body)).raise_for_status().json()["event_id"]
+        query = {"session_hash": self.session}
+        async with self.client.stream("GET", "gradio_api/queue/data", params=query) as stream:
+            async for line in stream.aiter_lines():
+                message = json.loads(line[5:]) if line.startswith("data:") else {}
+                if message.get("event_id") != mine or message["msg"] not in ("process_generating", "process_completed"):
+                    continue
+                text = json.dumps(message["output"]["data"])
+                assert "alert" not in text, text
+                if "<svg" in text and text != seen:
+                    seen, times = text, [*times, time.monotonic() - begin]
+                if len(times) == parts or message["msg"] == "process_completed":
+                    break
+        return times
 
     async def _follow(self, mine: str) -> tuple[str, str]:
         """Read the session's stream until the event is over."""

@@ -1,13 +1,11 @@
 """Maps of where a network looked: each against a slow twin in float64, what it promises, and the field's libraries."""
 
 import copy
-import importlib
 import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from types import ModuleType
 from unittest.mock import patch
 
 import numpy as np
@@ -16,6 +14,7 @@ import scipy.ndimage
 import scipy.stats
 import torch
 import torch.nn.functional as F
+from referees import library
 from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack
 
@@ -105,12 +104,6 @@ EVERY: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
 EACH = pytest.mark.parametrize("explain", EVERY.values(), ids=EVERY.keys())
 ASK_TWICE = [EVERY[name] for name in ("smooth_grad", "integrated_gradients", "ablation_cam", "occlusion")]
 USES_HEAD = pytest.mark.parametrize("explain", [EVERY[name] for name in EVERY if name != "class_activation_map"])
-
-
-def library(name: str) -> ModuleType:
-    """A referee; some import torchvision, which needs core.vision first where its operators do not load."""
-    importlib.import_module("core.vision")
-    return importlib.import_module(name)
 
 
 # --- the slow twins

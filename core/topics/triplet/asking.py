@@ -1,5 +1,6 @@
 """One leaf or picture is asked about: which triplets has it in a batch, and what is the map worth?"""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -52,7 +53,7 @@ def mined(
     anchor  (D,) and its label; points (N, D), labels (N,) of all leaves; places (B,)
     """
     together = torch.cat([anchor[None], points[places]])
-    apart = method.distances(together, together, kind=kind)
+    apart = method.distances(together[:1], together, kind=kind)
     found = method.mine(
         apart,
         torch.cat([torch.tensor([label]), labels[places]]),
@@ -60,8 +61,7 @@ def mined(
         margin=margin,
         generator=generator,
     )
-    mine = found.anchor == 0
-    positive, negative = found.positive[mine], found.negative[mine]
+    positive, negative = found.positive, found.negative
     losses = method.triplet_losses(apart[0, positive], apart[0, negative], margin=margin)
     if not len(losses):
         return Mined(places, apart[0, 1:], 0, 0.0, None)
@@ -70,7 +70,7 @@ def mined(
     return Mined(places, apart[0, 1:], len(losses), float(losses.mean()), worst)
 
 
-def judged(points: Tensor, labels: Tensor, rings: Tensor, *, kind: method.Distance) -> dict[str, float]:
+def scores(points: Tensor, labels: Tensor, rings: Tensor, *, kind: method.Distance) -> dict[str, float]:
     """Recall@1 of the rings among the others, and their silhouette.
 
     points  (N, D); labels (N,); rings (N,) bool: held out
@@ -82,7 +82,7 @@ def judged(points: Tensor, labels: Tensor, rings: Tensor, *, kind: method.Distan
     }
 
 
-def told(points: Tensor, first: Tensor, rings: Tensor, *, kind: method.Distance = "euclidean") -> float:
+def collection_told(points: Tensor, first: Tensor, rings: Tensor, *, kind: method.Distance) -> float:
     """Does the nearest leaf tell which collection a ring is from? Balanced accuracy, 0.5 if it does not.
 
     points  (N, D), all of one class; first, rings (N,) bool
@@ -91,7 +91,16 @@ def told(points: Tensor, first: Tensor, rings: Tensor, *, kind: method.Distance 
     return method.recall_at(apart, first[rings], first[~rings], k=1, balanced=True)
 
 
-def amid(apart: Tensor, places: Tensor) -> Tensor:
+def source_scores(
+    points: Tensor, labels: Tensor, first: Tensor, rings: Tensor, *, both: Sequence[int], kind: method.Distance
+) -> list[float]:
+    """`collection_told` of each class that both collections have, `both`; shapes as there, all (N, …)."""
+    return [
+        collection_told(points[own], first[own], rings[own], kind=kind) for own in (labels == label for label in both)
+    ]
+
+
+def among_nearest(apart: Tensor, places: Tensor) -> Tensor:
     """Where a new point belongs on a map that has no rule for it: amid its nearest, the nearer the closer.
 
     apart   (M, N) distances of M new points from the N known ones

@@ -13,6 +13,7 @@ from core.draw import Figure
 from core.topics.triplet.asking import Worst
 
 # A ninth group is one that was not learnt: a visitor's own class, or a disease of another survey.
+GLYPHS = ("●○", "■□", "◆◇", "✚✛", "✖✕", "▲△", "▼▽", "★☆")  # of a dot and of a ring, on maps that learn
 SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "star", "hexagram")
 COLOURS = (*draw.CATEGORIES, draw.VERMILION)
 LINES = {"positive": (draw.PETROL, "solid"), "negative": (draw.VERMILION, "dash")}
@@ -41,6 +42,7 @@ def leaf_map(
     groups: Sequence[str],
     *,
     anchor: Tensor,
+    number: int,
     title: str,
     lines: Mapping[str, Sequence[int]],
     distances: Mapping[str, tuple[Tensor, Tensor]],
@@ -53,7 +55,7 @@ def leaf_map(
 ) -> Figure:
     """All leaves in the plane, and beside it what the loss knows: distances from one of them.
 
-    points     (N, 2) of `leaves`; anchor (2,) of the one that is asked about, called `title`
+    points     (N, 2) of `leaves`; anchor (2,) of the one that is asked about, called `title`; its number as Leaf's
     groups     names of the colours, in the order of Leaf.group
     lines      "positive" and "negative" -> places of leaves to which lines run from the anchor
     distances  "own" and "other" -> (distances, places of leaves) of the batch
@@ -82,7 +84,7 @@ def leaf_map(
                     "opacity": [1.0 if focus[place] else 0.12 for place in own] if faint else 0.9,
                 },
                 customdata=[[leaves[place].number] for place in own],
-                hovertext=[leaves[place].name + (", held out" if ring else "") for place in own],
+                hovertext=[escape(leaves[place].name) + (", held out" if ring else "") for place in own],
                 hoverinfo="text",
                 name=escape(name),
                 legendgroup=name,
@@ -105,8 +107,9 @@ def leaf_map(
         x=[float(anchor[0])],
         y=[float(anchor[1])],
         marker={"symbol": "star", "size": 17, "color": draw.VERMILION, "line": {"width": 1, "color": "#ffffff"}},
-        hovertext=[title],
+        hovertext=[escape(title)],
         hoverinfo="text",
+        customdata=[[number]],
         showlegend=False,
     )
     _add_distances(figure, distances, triplet, margin=margin)
@@ -208,33 +211,33 @@ def _add_distances(
 
 
 def learning_map(points: Tensor, groups: Tensor, rings: Tensor, caption: str) -> str:
-    """One moment of a map that learns, as HTML that is quick to make and to draw.
+    """One moment of a map that learns, as HTML that is quick to make and to draw; colours and shapes as on the map.
 
     points  (N, 2); groups (N,) numbers of colours; rings (N,) bool: held out
     """
     low, high = points.amin(dim=0), points.amax(dim=0)
     # A map that has collapsed is shown as the point that it is.
     reach = max(float((high - low).max()), 0.05)
-    places = (100 * ((points - (low + high) / 2) / reach * 0.94 + 0.5)).tolist()
-    dots = []
-    for (x, y), group, ring in zip(places, groups.tolist(), rings.tolist(), strict=True):
-        colour = COLOURS[group]
-        look = f'fill="none" stroke="{colour}" stroke-width=".7" r="1.3"' if ring else f'fill="{colour}" r="1"'
-        dots.append(f'<circle cx="{x:.1f}" cy="{100 - y:.1f}" {look}/>')
+    places = (94 * (points - (low + high) / 2) / reach + 50).tolist()
+    dots = "".join(
+        f'<text x="{x:.1f}" y="{100 - y:.1f}" fill="{COLOURS[group]}">{GLYPHS[group][ring]}</text>'
+        for (x, y), group, ring in zip(places, groups.tolist(), rings.long().tolist(), strict=True)
+    )
     return (
-        f'<figure><svg viewBox="0 0 100 100" role="img" aria-label="{escape(caption)}">{"".join(dots)}</svg>'
+        f'<figure><svg viewBox="0 0 100 100" role="img" aria-label="{escape(caption)}" font-size="4" '
+        f'text-anchor="middle" dominant-baseline="central">{dots}</svg>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
-def loss_curve(curve: Sequence[tuple[int, float]], *, margin: float, last: int) -> str:
+def loss_curve(curve: Sequence[tuple[int, float]], *, margin: float, last: int, top: float) -> str:
     """How the loss came down, or stopped at the margin, as HTML.
 
-    curve   steps and losses so far; last, the step at which it will end
+    curve  steps and losses so far; last, the step at which it will end
+    top    the loss at the upper edge
     """
     step, loss = curve[-1]
-    top = max(1.6 * margin, 1.05 * max(value for _, value in curve))
-    line = " ".join(f"{100 * at / last:.1f},{60 - 60 * value / top:.1f}" for at, value in curve)
+    line = " ".join(f"{100 * at / last:.1f},{60 - 60 * min(value / top, 1):.1f}" for at, value in curve)
     height = 60 - 60 * margin / top
     return (
         f'<figure><svg viewBox="-2 -2 104 64" role="img" aria-label="loss {loss:.3f} after {step} steps">'
@@ -243,6 +246,18 @@ def loss_curve(curve: Sequence[tuple[int, float]], *, margin: float, last: int) 
         f'<line x1="0" x2="100" y1="60" y2="60" stroke="{draw.MID_TEXT}" stroke-width=".5"/>'
         f'<polyline points="{line}" fill="none" stroke="{draw.PETROL}" stroke-width="1.6"/></svg>'
         f"<figcaption>loss {loss:.3f} after {step} of {last} steps</figcaption></figure>"
+    )
+
+
+def key(names: Sequence[str]) -> str:
+    """What colours and shapes stand for, as HTML."""
+    return (
+        "<p class='keys'>"
+        + "".join(
+            f"<span class='key'><span style='color:{COLOURS[place]}'>{GLYPHS[place][0]}</span> {escape(name)}</span>"
+            for place, name in enumerate(names)
+        )
+        + "</p>"
     )
 
 

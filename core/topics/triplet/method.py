@@ -48,15 +48,16 @@ def distances(points: Tensor, others: Tensor, *, kind: Distance = "euclidean") -
     return apart.square() if kind == "squared" else apart
 
 
-def _pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pairs are of the same class and not the same point, and which of two classes: (N, N) bool each."""
-    same = labels[:, None] == labels[None, :]
-    return same & ~torch.eye(len(labels), dtype=torch.bool), ~same
+def _pairs(labels: Tensor, anchors: int) -> tuple[Tensor, Tensor]:
+    """Which points are of an anchor's class and not itself, and which of another: (A, N) bool each."""
+    same = labels[:anchors, None] == labels[None, :]
+    itself = torch.eye(anchors, len(labels), dtype=torch.bool, device=labels.device)
+    return same & ~itself, ~same
 
 
 def _check(distances: Tensor, labels: Tensor) -> None:
-    if distances.shape != (len(labels), len(labels)):
-        raise ValueError(f"expected distances of {(len(labels),) * 2} for as many labels, got {tuple(distances.shape)}")
+    if distances.dim() != 2 or distances.shape[1] != len(labels) or len(distances) > len(labels):
+        raise ValueError(f"expected distances from the first of {len(labels)} to all, got {tuple(distances.shape)}")
 
 
 def batch_hard(distances: Tensor, labels: Tensor) -> Triplets:
@@ -64,13 +65,13 @@ def batch_hard(distances: Tensor, labels: Tensor) -> Triplets:
 
     p(a) = argmax over p of d(a,p),   n(a) = argmin over n of d(a,n),   the first of equals
 
-    distances (N, N); labels (N,) int64
-    returns   one triplet for each point that has both a positive and a negative
+    distances (A, N) from the first A of the points, the anchors, to all; labels (N,) int64
+    returns   one triplet for each anchor that has both a positive and a negative
     raises    ValueError if the shapes differ
     source    Hermans, Beyer and Leibe 2017, arXiv:1703.07737, equation 5
     """
     _check(distances, labels)
-    positives, negatives = _pairs(labels)
+    positives, negatives = _pairs(labels, len(distances))
     anchor = torch.nonzero(positives.any(dim=1) & negatives.any(dim=1))[:, 0]
     positive = distances.masked_fill(~positives, -torch.inf).argmax(dim=1)
     negative = distances.masked_fill(~negatives, torch.inf).argmin(dim=1)
@@ -82,14 +83,14 @@ def semi_hard(distances: Tensor, labels: Tensor, *, margin: float) -> Triplets:
 
     n(a,p) = argmin over n of d(a,n)  with  d(a,p) < d(a,n) < d(a,p) + margin,   the first of equals
 
-    distances (N, N); labels (N,) int64; margin > 0
-    returns   one triplet for each ordered pair (a, p) that has such a negative
+    distances (A, N) from the first A of the points, the anchors, to all; labels (N,) int64; margin > 0
+    returns   one triplet for each pair of an anchor a and a positive p that has such a negative
     raises    ValueError if the shapes differ
     source    Schroff, Kalenichenko and Philbin 2015, arXiv:1503.03832, equation 4, there with squared distances
               and any such negative
     """
     _check(distances, labels)
-    positives, negatives = _pairs(labels)
+    positives, negatives = _pairs(labels, len(distances))
     nearest = distances.masked_fill(~negatives, torch.inf).sort(dim=1, stable=True)
     # The place of the first negative beyond each point; N if there is none.
     place = torch.searchsorted(nearest.values, distances.contiguous(), right=True).clamp(max=len(labels) - 1)
@@ -104,37 +105,40 @@ def batch_all(distances: Tensor, labels: Tensor, *, margin: float) -> Triplets:
 
     all (a, p, n) with  d(a,n) < d(a,p) + margin
 
-    distances (N, N); labels (N,) int64; margin > 0
-    returns   up to N^3 triplets, in the order of anchor, positive, negative
+    distances (A, N) from the first A of the points, the anchors, to all; labels (N,) int64; margin > 0
+    returns   up to A N^2 triplets, in the order of anchor, positive, negative
     raises    ValueError if the shapes differ
     source    Hermans, Beyer and Leibe 2017, arXiv:1703.07737, equation 6, without those whose loss is 0
     """
     _check(distances, labels)
-    positives, negatives = _pairs(labels)
-    parts = []
-    for anchor in range(len(labels)):  # one at a time: all at once would need N^3 bytes even where few are found
+    positives, negatives = _pairs(labels, len(distances))
+    parts = [torch.empty(3, 0, dtype=torch.int64, device=labels.device)]
+    for anchor in range(len(distances)):  # one at a time: all at once would need N^3 bytes even where few are found
         first, second = torch.nonzero(positives[anchor])[:, 0], torch.nonzero(negatives[anchor])[:, 0]
         short = distances[anchor, second] < distances[anchor, first, None] + margin
         row, column = torch.nonzero(short).unbind(dim=1)
         parts.append(torch.stack([torch.full_like(row, anchor), first[row], second[column]]))
-    return Triplets(*torch.cat(parts, dim=1)) if parts else Triplets(*torch.empty(3, 0, dtype=torch.int64))
+    return Triplets(*torch.cat(parts, dim=1))
 
 
-def random_triplets(labels: Tensor, *, generator: torch.Generator) -> Triplets:
+def random_triplets(distances: Tensor, labels: Tensor, *, generator: torch.Generator) -> Triplets:
     """No mining: for each anchor any positive and any negative, all equally likely.
 
-    labels  (N,) int64
-    returns one triplet for each point that has both a positive and a negative
+    distances (A, N), of which the shape alone counts; labels (N,) int64
+    returns   one triplet for each anchor that has both a positive and a negative
+    raises    ValueError if the shapes differ
     """
-    positives, negatives = _pairs(labels)
+    _check(distances, labels)
+    positives, negatives = _pairs(labels, len(distances))
     anchor = torch.nonzero(positives.any(dim=1) & negatives.any(dim=1))[:, 0]
-    positive, negative = (
-        torch.multinomial(mask[anchor].float(), 1, generator=generator)[:, 0]
-        if len(anchor)
-        else torch.empty(0, dtype=torch.int64)
-        for mask in (positives, negatives)
-    )
-    return Triplets(anchor, positive, negative)
+
+    def drawn(choices: Tensor) -> Tensor:
+        if not len(anchor):
+            return anchor
+        weights = choices[anchor].float().cpu()  # where the generator is
+        return torch.multinomial(weights, 1, generator=generator)[:, 0].to(labels.device)
+
+    return Triplets(anchor, drawn(positives), drawn(negatives))
 
 
 def mine(distances: Tensor, labels: Tensor, *, mining: Mining, margin: float, generator: torch.Generator) -> Triplets:
@@ -146,7 +150,7 @@ def mine(distances: Tensor, labels: Tensor, *, mining: Mining, margin: float, ge
     if mining == "batch_all":
         return batch_all(distances, labels, margin=margin)
     if mining == "random":
-        return random_triplets(labels, generator=generator)
+        return random_triplets(distances, labels, generator=generator)
     raise ValueError(f"expected batch_hard, semi_hard, batch_all or random, got {mining!r}")
 
 
@@ -158,7 +162,7 @@ def triplet_losses(positive: Tensor, negative: Tensor, *, margin: float) -> Tens
     positive, negative  (T,) distances from the anchor of each triplet
     margin              >= 0, in the unit of the distances
     returns             (T,) >= 0
-    source              Schroff, Kalenichenko and Philbin 2015, arXiv:1503.03832, equation 2, there with squares
+    source              Schroff, Kalenichenko and Philbin 2015, arXiv:1503.03832, equation 3, there with squares
     """
     return (positive - negative + margin).clamp_min(0)
 
@@ -222,7 +226,8 @@ def silhouette(distances: Tensor, labels: Tensor) -> float:
     raises    ValueError if there is one class only, or the shapes differ
     source    Rousseeuw 1987, doi:10.1016/0377-0427(87)90125-7
     """
-    _check(distances, labels)
+    if distances.shape != (len(labels), len(labels)):
+        raise ValueError(f"expected distances among {len(labels)} points, got {tuple(distances.shape)}")
     classes, place = labels.unique(return_inverse=True)
     if len(classes) < 2:
         raise ValueError("expected at least two classes")

@@ -18,23 +18,31 @@ class Heads(NamedTuple):
 class MultiHead(nets.ResNet):
     """A residual trunk whose features one head classifies and another embeds.
 
-    f = mean over places of trunk(x),   logits = W f + b,   z = E f, or E f / |E f| if `unit`
+    f = mean over places of trunk(x),   logits = W f + b,   z = E(f), or E(f) / |E(f)| if `unit`
 
     dimensions  D of the map that the second head draws
+    hidden      units of a layer with ReLU inside E; 0 for a linear E, which cannot fold many classes into a plane
     unit        put the points on the unit sphere, where no distance exceeds 2
     trunk       arguments of `nets.ResNet`
     input       (B, 3, H, W) float32 in [0, 1]
     returns     Heads
     """
 
-    def __init__(self, *, dimensions: int, unit: bool, **trunk: Any) -> None:
+    def __init__(self, *, dimensions: int, unit: bool, hidden: int = 0, **trunk: Any) -> None:
         super().__init__(**trunk)
-        self.embed = nn.Linear(self.classifier.in_features, dimensions)
+        inputs = self.classifier.in_features
+        self.embed: nn.Module = nn.Linear(hidden or inputs, dimensions)
+        if hidden:
+            self.embed = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), self.embed)
         self.unit = unit
 
     def pooled(self, images: Tensor) -> Tensor:
         """What the trunk has found, averaged over all places: (B, C)."""
         return self.features(images).mean(dim=(2, 3))
+
+    def both_sides(self, images: Tensor) -> Tensor:
+        """The mean of `pooled` of pictures and of their mirror images, which tells them apart slightly better."""
+        return (self.pooled(images) + self.pooled(images.flip(3))) / 2
 
     def heads(self, pooled: Tensor) -> Heads:
         """From the pooled features (B, C) to logits and points."""

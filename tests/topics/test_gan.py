@@ -1,0 +1,197 @@
+"""Adversarial training: losses and distances beside hand-computed numbers, plain loops, scipy and torchmetrics."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from referees import library
+from torch import Tensor
+
+from core.topics.gan import method
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+# ---- losses
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_losses_are_those_of_the_papers(seed):
+    real, forged = normal(7, seed=seed), normal(7, seed=seed + 10)
+    x, g = real.tolist(), forged.tolist()
+
+    def mean(values: list[float]) -> float:
+        return sum(values) / len(values)
+
+    expected = {
+        "non_saturating": (
+            mean([-math.log(sigmoid(d)) for d in x]) + mean([-math.log(1 - sigmoid(d)) for d in g]),
+            mean([-math.log(sigmoid(d)) for d in g]),
+        ),
+        "hinge": (mean([max(0, 1 - d) for d in x]) + mean([max(0, 1 + d) for d in g]), -mean(g)),
+        "wasserstein": (mean(g) - mean(x), -mean(g)),
+    }
+    for name, values in expected.items():
+        assert tuple(map(float, getattr(method, name)(real, forged))) == pytest.approx(values)
+
+
+def test_a_sure_judge_leaves_the_generator_something_to_learn():
+    """Where the judge is sure of the forgery, -log(1 - sigmoid) would be flat; the loss in use is steep."""
+    score = torch.tensor([-20.0], requires_grad=True)
+    method.non_saturating(torch.zeros(1), score).generator.backward()
+    assert float(score.grad) == pytest.approx(-1, abs=1e-6)
+
+
+def quadratic(x: Tensor) -> Tensor:
+    """D(x) = sum of x^2 / 2, whose slope is x."""
+    return x.flatten(1).square().sum(dim=1) / 2
+
+
+def test_penalties_of_a_judge_whose_slope_is_known():
+    real, forged = normal(6, 3, 4, 4), normal(6, 3, 4, 4, seed=1)
+    r1 = sum(float(picture.square().sum()) for picture in real) / 6
+    assert method.real_penalty(quadratic, real).item() == pytest.approx(r1)
+    t = torch.rand(6, generator=generator(5))
+    slow = 0.0
+    for share, x, g in zip(t.double(), real, forged, strict=True):
+        between = share * x + (1 - share) * g
+        slow += (math.sqrt(float(between.square().sum())) - 1) ** 2 / 6
+    assert method.gradient_penalty(quadratic, real, forged, generator=generator(5)).item() == pytest.approx(slow)
+
+
+@pytest.mark.parametrize("which", ["gradient_penalty", "real_penalty"])
+def test_penalties_derive_to_the_weights_of_the_judge(which):
+    """The derivative of a derivative, beside differences of the penalty itself."""
+    torch.manual_seed(0)
+    judge = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    judge.double()
+    real, forged = normal(5, 3, 2, 2), normal(5, 3, 2, 2, seed=1)
+
+    def penalty() -> Tensor:
+        if which == "real_penalty":
+            return method.real_penalty(judge, real)
+        return method.gradient_penalty(judge, real, forged, generator=generator())
+
+    judge.zero_grad()
+    penalty().backward()
+    weight = judge[1].weight
+    assert weight.grad is not None
+    for place in ((0, 0), (3, 7), (7, 11)):
+        step = 1e-5
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                weight[place] += sign * step
+            values.append(penalty().item())
+            with torch.no_grad():
+                weight[place] -= sign * step
+        assert float(weight.grad[place]) == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-5, abs=1e-8)
+
+
+# ---- the way between two latents
+
+
+def test_an_arc_begins_and_ends_where_it_should_and_keeps_its_radius():
+    start, end = normal(16), normal(16, seed=1)
+    start, end = start / start.norm(), end / end.norm()
+    path = method.slerp(start, end, torch.linspace(0, 1, 5, dtype=torch.float64))
+    torch.testing.assert_close(path[0], start)
+    torch.testing.assert_close(path[-1], end)
+    torch.testing.assert_close(path.norm(dim=1), torch.ones(5, dtype=torch.float64))
+    steps = (path[1:] - path[:-1]).norm(dim=1)
+    torch.testing.assert_close(steps, steps[:1].expand(4), msg="equal shares are equal ways")
+    by_hand = method.slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor([1 / 3]))
+    torch.testing.assert_close(by_hand, torch.tensor([[math.cos(math.pi / 6), math.sin(math.pi / 6)]]))
+
+
+def test_ways_that_are_no_arcs():
+    one = torch.tensor([3.0, 4.0])
+    torch.testing.assert_close(method.slerp(one, 2 * one, torch.tensor([0.5])), 1.5 * one[None])
+    with pytest.raises(ValueError, match="not opposite"):
+        method.slerp(one, -one, torch.tensor([0.5]))
+
+
+# ---- distances between sets
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_frechet_agrees_with_scipy_and_torchmetrics(seed):
+    linalg, fid = library("scipy.linalg"), library("torchmetrics.image.fid")
+    first, second = normal(60, 12, seed=seed) @ normal(12, 12, seed=9), normal(50, 12, seed=seed + 20) + 0.3
+    means = [x.mean(dim=0) for x in (first, second)]
+    covs = [torch.cov(x.T) for x in (first, second)]
+    root = linalg.sqrtm(covs[0].numpy() @ covs[1].numpy()).real
+    expected = float((means[0] - means[1]).square().sum()) + np.trace(covs[0].numpy() + covs[1].numpy() - 2 * root)
+    found = method.frechet(first, second)
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found == pytest.approx(float(fid._compute_fid(means[0], covs[0], means[1], covs[1])), rel=1e-6)
+    assert method.frechet(first, first) == pytest.approx(0, abs=1e-9)
+    assert method.frechet(first, second) == pytest.approx(method.frechet(second, first))
+
+
+def test_frechet_of_fewer_pictures_than_features():
+    """Covariances without full rank have roots, too."""
+    first, second = normal(10, 40), normal(10, 40, seed=1) + 1
+    assert method.frechet(first, second) >= 40 * 0.2
+    assert method.frechet(first, first) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_kernel_distance_is_the_unbiased_mean_of_pairs(seed):
+    first, second = normal(8, 5, seed=seed), normal(6, 5, seed=seed + 10)
+
+    def kernel(a: Tensor, b: Tensor) -> float:
+        return (float(a @ b) / 5 + 1) ** 3
+
+    def among(x: Tensor) -> float:
+        pairs = [(i, j) for i in range(len(x)) for j in range(len(x)) if i != j]
+        return sum(kernel(x[i], x[j]) for i, j in pairs) / len(pairs)
+
+    between = sum(kernel(a, b) for a in first for b in second) / (len(first) * len(second))
+    assert method.kernel_distance(first, second) == pytest.approx(among(first) + among(second) - 2 * between)
+
+
+def test_the_kernel_distance_agrees_with_torchmetrics():
+    poly_mmd = library("torchmetrics.image.kid").poly_mmd
+    first, second = normal(40, 6), normal(40, 6, seed=1) + 0.5
+    assert method.kernel_distance(first, second) == pytest.approx(float(poly_mmd(first, second)), rel=1e-6)
+
+
+def test_precision_and_recall_by_a_plain_loop():
+    real, forged = normal(30, 3), 0.6 * normal(25, 3, seed=1) + 0.4
+
+    def covered(places: Tensor, members: Tensor) -> float:
+        hits = 0
+        for place in places:
+            for i, member in enumerate(members):
+                others = sorted(float((member - other).norm()) for j, other in enumerate(members) if j != i)
+                if float((place - member).norm()) <= others[2]:
+                    hits += 1
+                    break
+        return hits / len(places)
+
+    found = method.precision_recall(real, forged)
+    assert found == pytest.approx((covered(forged, real), covered(real, forged)))
+
+
+def test_one_good_picture_is_precise_and_covers_little():
+    real = normal(200, 4)
+    forged = real[:1] + 1e-4 * normal(200, 4, seed=1)
+    found = method.precision_recall(real, forged)
+    assert found.precision == 1
+    assert found.recall < 0.05
+    with pytest.raises(ValueError, match="1 to 2 neighbours, got 3"):
+        method.precision_recall(real[:3], forged)
