@@ -8,7 +8,7 @@ import torch
 from referees import library
 from torch import Tensor
 
-from core.topics.gan import method
+from core.topics.gan import method, network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -195,3 +195,49 @@ def test_one_good_picture_is_precise_and_covers_little():
     assert found.recall < 0.05
     with pytest.raises(ValueError, match="1 to 2 neighbours, got 3"):
         method.precision_recall(real[:3], forged)
+
+
+# ---- networks
+
+
+def test_pictures_have_the_size_and_range_that_they_should():
+    torch.manual_seed(0)
+    faces = network.DCGenerator(latent=10, widths=(16, 8, 8, 4), channels=3)
+    digits = network.DCGenerator(latent=10, widths=(16, 8, 4), channels=1, classes=10)
+    best = network.RiseGenerator(latent=10, widths=(16, 8, 8, 4, 4))
+    labels = torch.arange(4)
+    for pictures, shape in (
+        (faces(torch.randn(4, 10)), (4, 3, 64, 64)),
+        (digits(torch.randn(4, 10), labels), (4, 1, 32, 32)),
+        (best(torch.randn(4, 10)), (4, 3, 64, 64)),
+    ):
+        assert pictures.shape == shape
+        assert 0 <= float(pictures.min()) < float(pictures.max()) <= 1
+
+
+def test_judges_score_each_picture_and_see_the_class():
+    torch.manual_seed(0)
+    plain = network.DCDiscriminator(widths=(4, 8, 8, 16), channels=3, norm=False).eval()
+    images = torch.rand(8, 3, 64, 64)
+    torch.testing.assert_close(plain(images)[:2], plain(images[:2]))
+    asked = network.DCDiscriminator(widths=(4, 8, 16), channels=1, norm=True, classes=10).eval()
+    digits = torch.rand(2, 1, 32, 32)
+    assert not torch.equal(asked(digits, torch.tensor([1, 1])), asked(digits, torch.tensor([2, 2])))
+
+
+def test_the_residual_judge_sees_how_alike_a_batch_is():
+    torch.manual_seed(0)
+    judge = network.FallDiscriminator(widths=(4, 8, 8, 16)).eval()
+    image = torch.rand(1, 3, 64, 64)
+    alike, mixed = image.expand(8, -1, -1, -1), torch.cat([image, torch.rand(7, 3, 64, 64)])
+    assert float((judge(alike)[0] - judge(mixed)[0]).abs()) > 1e-6
+
+
+def test_in_training_mode_a_face_depends_on_its_neighbours():
+    torch.manual_seed(0)
+    faces = network.DCGenerator(latent=10, widths=(16, 8, 8, 4), channels=3)
+    latents = torch.randn(8, 10)
+    with torch.no_grad():
+        alone, other = faces(latents)[:1], faces(torch.cat([latents[:1], 3 * latents[1:]]))[:1]
+        assert not torch.allclose(alone, other)
+        torch.testing.assert_close(faces.eval()(latents)[:1], faces(latents[:1]))

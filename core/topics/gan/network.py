@@ -1,0 +1,173 @@
+"""Forgers and judges: the DCGAN of 2016, and residual ones that learn more from few pictures."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class DCGenerator(nn.Module):
+    """From noise to a picture by four or three transposed convolutions.
+
+    z (B, latent) -> (B, w0, 4, 4) -> (B, w1, 8, 8) -> … -> (B, channels, size, size) in [0, 1]
+
+    latent    numbers of noise
+    widths    channels from 4 x 4 on; the size of the picture is 4 * 2^len(widths)
+    channels  of the picture
+    classes   if above 0, the class is given beside the noise, one-hot
+    source    Radford, Metz and Chintala 2016, arXiv:1511.06434, section 3; Mirza and Osindero 2014,
+              arXiv:1411.1784, for the class
+    """
+
+    def __init__(self, *, latent: int, widths: tuple[int, ...], channels: int, classes: int = 0) -> None:
+        super().__init__()
+        self.latent, self.classes = latent, classes
+        self.begin = nn.Sequential(
+            nn.ConvTranspose2d(latent + classes, widths[0], 4, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
+        rows: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            rows += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        self.rest = nn.Sequential(*rows, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1))
+        for module in self.modules():
+            if isinstance(module, nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, 0, 0.02)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.classes:
+            assert labels is not None
+            latents = torch.cat([latents, F.one_hot(labels, self.classes).to(latents.dtype)], dim=1)
+        return (self.rest(self.begin(latents[:, :, None, None])).tanh() + 1) / 2
+
+
+class DCDiscriminator(nn.Module):
+    """From a picture to a score by four or three convolutions that halve it; the mirror of DCGenerator.
+
+    (B, channels, size, size) in [0, 1] -> scores (B,), any numbers
+
+    widths   channels from the picture on
+    norm     batch normalisation from the second convolution on, as in DCGAN; a gradient penalty forbids it, for it
+             asks about one picture at a time (Gulrajani et al. 2017, arXiv:1704.00028, section 4)
+    classes  if above 0, the class is given as further channels, one of them all ones
+    """
+
+    def __init__(self, *, widths: tuple[int, ...], channels: int, norm: bool, classes: int = 0) -> None:
+        super().__init__()
+        self.classes = classes
+        rows: list[nn.Module] = [nn.Conv2d(channels + classes, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        for inputs, outputs in pairwise(widths):
+            rows.append(nn.Conv2d(inputs, outputs, 4, 2, 1, bias=not norm))
+            rows += [nn.BatchNorm2d(outputs)] if norm else []
+            rows.append(nn.LeakyReLU(0.2))
+        self.row = nn.Sequential(*rows, nn.Conv2d(widths[-1], 1, 4))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0, 0.02)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = 2 * images - 1
+        if self.classes:
+            assert labels is not None
+            planes = F.one_hot(labels, self.classes).to(images.dtype)[:, :, None, None]
+            images = torch.cat([images, planes.expand(-1, -1, *images.shape[2:])], dim=1)
+        return self.row(images).flatten()
+
+
+class Rise(nn.Module):
+    """A block that doubles a map's sides: shortcut(up(x)) + conv(norm conv(up(x)))."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.norm2, self.conv2 = nn.BatchNorm2d(outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.interpolate(F.relu(self.norm1(x)), scale_factor=2)
+        inner = self.conv2(F.relu(self.norm2(self.conv1(inner))))
+        return inner + F.interpolate(self.shortcut(x), scale_factor=2)
+
+
+class Excite(nn.Module):
+    """Channels of a large map weighed by what a small, early one has: how coarse shapes steer fine ones.
+
+    g = sigmoid( conv1x1( swish( conv4x4( mean of the small map over 4 x 4 places ) ) ) ),   returns g * large
+
+    source  Liu et al. 2021, arXiv:2101.04775, equation 1 (skip-layer excitation of FastGAN)
+    """
+
+    def __init__(self, small: int, large: int) -> None:
+        super().__init__()
+        self.row = nn.Sequential(
+            nn.AdaptiveAvgPool2d(4), nn.Conv2d(small, large, 4), nn.SiLU(), nn.Conv2d(large, large, 1), nn.Sigmoid()
+        )
+
+    def forward(self, small: Tensor, large: Tensor) -> Tensor:
+        return large * self.row(small)
+
+
+class RiseGenerator(nn.Module):
+    """From noise to a picture of 64 x 64 by residual blocks, with skip-layer excitation.
+
+    z (B, latent) -> (B, w0, 4, 4) -> (B, w1, 8, 8) -> (B, w2, 16, 16) -> (B, w3, 32, 32) -> (B, w4, 64, 64)
+                  -> (B, 3, 64, 64) in [0, 1]
+
+    source  blocks as in Miyato et al. 2018, arXiv:1802.05957, figure 4; excitation see `Excite`
+    """
+
+    def __init__(self, *, latent: int, widths: tuple[int, int, int, int, int]) -> None:
+        super().__init__()
+        self.latent, self.width = latent, widths[0]
+        self.begin = nn.Linear(latent, 16 * widths[0])
+        self.rises = nn.ModuleList(Rise(i, o) for i, o in pairwise(widths))
+        self.excite = nn.ModuleList([Excite(widths[0], widths[3]), Excite(widths[1], widths[4])])
+        self.norm, self.end = nn.BatchNorm2d(widths[-1]), nn.Conv2d(widths[-1], 3, 3, padding=1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        maps = [self.begin(latents).view(-1, self.width, 4, 4)]
+        for place, rise in enumerate(self.rises):
+            risen = rise(maps[-1])
+            maps.append(self.excite[place - 2](maps[place - 2], risen) if place >= 2 else risen)
+        return (self.end(F.relu(self.norm(maps[-1]))).tanh() + 1) / 2
+
+
+class Fall(nn.Module):
+    """A block that halves a map's sides: pool(shortcut(x)) + pool(conv(conv(x))), slopes held by spectral norm."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = spectral_norm(nn.Conv2d(inputs, inputs, 3, padding=1))
+        self.conv2 = spectral_norm(nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.shortcut = spectral_norm(nn.Conv2d(inputs, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, 0.2)), 0.2))
+        return F.avg_pool2d(inner, 2) + self.shortcut(F.avg_pool2d(x, 2))
+
+
+class FallDiscriminator(nn.Module):
+    """From a picture of 64 x 64 to a score, by residual blocks; their last sees how alike the batch is.
+
+    (B, 3, 64, 64) in [0, 1] -> (B, w0, 32, 32) -> … -> (B, w3, 4, 4) -> with the spread over the batch -> (B,)
+
+    source  Miyato et al. 2018, arXiv:1802.05957; spread over groups of four: Karras et al. 2018, arXiv:1710.10196
+    """
+
+    def __init__(self, *, widths: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.begin = spectral_norm(nn.Conv2d(3, widths[0], 3, padding=1))
+        self.falls = nn.Sequential(*(Fall(i, o) for i, o in pairwise((widths[0], *widths))))
+        self.end = nn.Sequential(
+            spectral_norm(nn.Conv2d(widths[-1] + 1, widths[-1], 3, padding=1)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Conv2d(widths[-1], 1, 4)),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.falls(self.begin(2 * images - 1))
+        group = 4 if len(found) % 4 == 0 else 1
+        spread = found.unflatten(0, (group, -1)).var(dim=0, unbiased=False).add(1e-8).sqrt().mean(dim=(1, 2, 3))
+        plane = spread.repeat(group).view(-1, 1, 1, 1).expand(-1, 1, *found.shape[2:])
+        return self.end(torch.cat([found, plane], dim=1)).flatten()
