@@ -40,16 +40,17 @@ from core.topics.triplet.network import MultiHead
 from core.widgets import figure_view, picture_button, picture_input
 
 CLASSES = data.SOURCES["cotton_disease"].classes
-SIDE, LONGEST_SIDE = 128, 256  # of the picture that the network gets, and of the one that travels, in pixels
+SIDE, LONGEST_SIDE = 128, 384  # of the picture that the network gets, and of the one that travels, in pixels
 SPRITE = {"url": f"/vitrine/runs/{EMBEDDING}/leaves.jpeg", "columns": COLUMNS, "side": THUMBNAIL}
 STRANGER = -1  # in place of a leaf's number and of its disease
-STEPS, EVERY, SLICE_S = 400, 20, 0.25  # of live training
+STEPS, EVERY, SLICE_S = 400, 10, 0.25  # of live training
 FEWEST, MOST = 3, 10  # photos of a class of one's own
 WHY_COLLAPSED = (
     "<p>All points have run to one place: d(a, p) = d(a, n) = 0, so L = max(0 − 0 + α, 0) = α. At first the hardest "
     "negative is nearer than the hardest positive, so the quickest way down is to make all distances smaller. From "
     "there no small step leads out: whichever way the points spread, the farthest positive moves more than the nearest "
-    "negative, and the loss rises. A smaller learning rate, or random and semi-hard triplets at first, make it less "
+    "negative, and the loss rises. Recall@1 is then near what chance gives. A smaller learning rate, or random and "
+    "semi-hard triplets at first, make it less "
     "likely; more "
     "dimensions do, too.</p>"
 )
@@ -267,15 +268,15 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         "shares": dict(zip(CLASSES, shares.tolist(), strict=True)),
         **scores,
     }
-    is_it = "" if about.label == STRANGER else f"; it is {about.title}"
+    is_it = "" if about.label == STRANGER else f"; true: {about.title}"
     tiles = [
         Tile("nearest", closest, f"nearest, at {far:.2f}{is_it}"),
-        Tile("classifier", f"{shares[says]:.0%}", f"{CLASSES[says]}, says the other head; then {CLASSES[second]}"),
+        Tile("classifier", f"{shares[says]:.0%}", f"second head: {CLASSES[says]}, then {CLASSES[second]}"),
     ]
     remarks, found, lines = [], None, {}
     if about.label == STRANGER:
-        numbers["usual"] = float((ring_distances(run, kind) > far).float().mean())
-        tiles.append(Tile("usual", f"{numbers['usual']:.0%}", "of the rings are farther from their nearest dot"))
+        numbers["unlike"] = float((ring_distances(run, kind) < far).float().mean())
+        tiles.append(Tile("unlike", f"{numbers['unlike']:.0%}", "of held-out leaves are nearer to theirs"))
         rest = torch.nonzero(~kept.rings.scatter(0, nearest.indices, True))[:, 0]
         rows = {"own": (nearest.values, nearest.indices), "other": (apart[rest], rest)}
         lines["positive"] = nearest.indices.tolist()
@@ -294,7 +295,7 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         else:
             remarks.append(f"No triplet was mined for this leaf: {why_none(str(values['mining']), alike)}")
             tiles.append(Tile("loss", "–", "no triplet was mined"))
-    tiles.append(Tile("recall", f"{scores['recall']:.0%}", f"of {int(kept.rings.sum())} rings: nearest dot alike"))
+    tiles.append(Tile("recall", f"{scores['recall']:.0%}", f"of {int(kept.rings.sum())} held out: neighbour alike"))
     if values["colour"] == "source":
         tiles.append(Tile("source", f"{scores['source']:.0%}", "knows the collection; chance 50 %"))
     if values["others"] and epoch == EPOCHS:
@@ -358,7 +359,7 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
         return [
             "Its disease is not known, so nobody can say what is positive and what negative.",
             f"The lines go to its {asking.NEAREST} nearest leaves; their distances are the first row at the right.",
-            f"The other head gives {probabilities(about)}. Choose a leaf, or click one, to follow a loss.",
+            f"The second head gives {probabilities(about)}. Choose a leaf, or click one, to follow a loss.",
         ]
     worst = mined(values, about).worst
     if worst is None:
@@ -425,7 +426,8 @@ def trainings(settings: Sequence[Mapping[str, Any]], titles: Sequence[str]) -> I
         for options in settings
     ]
     curves: list[list[tuple[int, float]]] = [[] for _ in settings]
-    maps = ["" for _ in settings]
+    latest: list[live.Moment | None] = [None for _ in settings]
+    widest = 0.0  # at the start: a map that shrinks is seen to do so
     under_way = list(range(len(settings)))
     while under_way:
         for place in list(under_way):
@@ -434,20 +436,32 @@ def trainings(settings: Sequence[Mapping[str, Any]], titles: Sequence[str]) -> I
                 under_way.remove(place)
                 continue
             curves[place].append((moment.step, moment.loss))
-            recall = asking.scores(moment.points, kept.known, kept.rings, kind="euclidean")["recall"]
-            caption = f"{titles[place]}: recall@1 {recall:.0%}, mean distance {moment.distance:.3g}"
-            maps[place] = figures.learning_map(moment.points, kept.known, kept.rings, caption)
+            latest[place] = moment
+            if moment.step == 0:
+                widest = max(widest, figures.extent(moment.points))
+            reach = max(widest, *(figures.extent(other.points) for other in latest if other))
             top = max(1.6 * settings[0]["margin"], *(1.05 * loss for curve in curves for _, loss in curve))
             drawn = [
-                leaf_map + figures.loss_curve(curve, margin=options["margin"], last=STEPS, top=top)
-                for leaf_map, curve, options in zip(maps, curves, settings, strict=True)
-                if curve
+                figures.learning_map(shown.points, kept.known, kept.rings, described(title, shown), reach=reach)
+                + figures.loss_curve(curve, margin=options["margin"], last=STEPS, top=top)
+                for shown, curve, options, title in zip(latest, curves, settings, titles, strict=True)
+                if shown
             ]
             yield f"{figures.key(CLASSES)}<div class='photos four'>{''.join(drawn)}</div>", moment
 
 
+def described(title: str, moment: live.Moment) -> str:
+    """A moment of a map that learns, in words."""
+    kept = leaves()
+    recall = asking.scores(moment.points, kept.known, kept.rings, kind="euclidean")["recall"]
+    return f"{title}: recall@1 {recall:.0%}, mean distance {moment.distance:.3g}"
+
+
 def train_live(values: dict[str, Value], own: str) -> Iterator[str]:
-    """Two maps learn from the same start: one with your mining, one with the mining beside it (More controls)."""
+    """Two small heads learn a map from the same start, with your mining and with the second one of More controls.
+
+    They learn on what the trunk knew before it saw a leaf, so they reach less than the map above.
+    """
     common = {
         "margin": float(values["margin"]),
         "learning_rate": RATES[str(values["rate"])],
@@ -458,13 +472,16 @@ def train_live(values: dict[str, Value], own: str) -> Iterator[str]:
     titles = [MINING[name].split(":")[0] for name in names]
     for html, _ in trainings([{**common, "mining": name} for name in names], titles):
         yield html + (
-            "<p>Compare recall@1. The losses cannot be compared: each is the mean over what its own mining picks.</p>"
+            "<p>Compare recall@1, not the losses: each is the mean over what its own mining picks. The heads learn "
+            "on what "
+            "the trunk knew before it saw a leaf, so they reach less than the map above. Both maps have one scale.</p>"
         )
 
 
 def collapse(values: dict[str, Value], own: str) -> Iterator[str]:
     """Hard mining with a large learning rate: watch where the loss stops, and what becomes of the map."""
-    for html, moment in trainings([{**COLLAPSE, "seed": int(values["seed"])}], ["batch-hard"]):
+    title = "batch-hard, margin {margin:g}, learning rate {learning_rate:g}, batch {batch}".format(**COLLAPSE)
+    for html, moment in trainings([{**COLLAPSE, "seed": int(values["seed"])}], [title]):
         collapsed = moment.distance <= 0.05 * COLLAPSE["margin"] and moment.step == STEPS
         yield html + (WHY_COLLAPSED if collapsed else "")
 
@@ -526,14 +543,14 @@ def own_map(view: str, own: Tensor, title: str) -> tuple[str, dict[str, Any]]:
     told = method.nearest_centroid(points, torch.cat([kept.known, torch.full((len(own),), new)]))
     right, taken = int((told[count:] == new).sum()), int((told[:count] == new).sum())
     elsewhere = sorted({CLASSES[label] for label in told[count:].tolist() if label != new})
-    rest = f"; the rest went to {', '.join(elsewhere)}" if elsewhere else ""
+    rest = f"; elsewhere: {', '.join(elsewhere)}" if elsewhere else ""
     sentence = (
         f"{right} of your {len(own)} photos lie nearest to the middle of the others of {title}{rest}. Of {count} "
         f"leaves, "
         f"{taken} lie nearer to the middle of {title} than to that of any disease."
     )
     apart = method.distances(own.mean(dim=0)[None], points)[0]
-    numbers = torch.arange(len(points))
+    none = STRANGER - torch.arange(len(own))  # numbers that no leaf has
     shown, names = shown_leaves("disease", count)
     where = torch.cat([places(view, EPOCHS), new_places(view, own)])
     figure = figures.leaf_map(
@@ -544,7 +561,7 @@ def own_map(view: str, own: Tensor, title: str) -> tuple[str, dict[str, Any]]:
         number=STRANGER,
         title=f"the middle of {title}",
         lines={},
-        distances={"own": (apart[count:], numbers[count:]), "other": (apart[:count], numbers[:count])},
+        distances={"own": (apart[count:], none), "other": (apart[:count], torch.arange(count))},
         rows=(escape(title), "leaves"),
         triplet=None,
         margin=0.0,

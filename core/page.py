@@ -145,7 +145,7 @@ class Space(Moves):
             with gr.Tab(title, id=title.lower()):
                 gr.HTML(f"<p>{escape((inspect.getdoc(sheet) or '').splitlines()[0])}</p>")
                 with gr.Row(elem_classes="row-of-buttons"):
-                    draw_it, stop = gr.Button("Draw", size="sm"), gr.Button("Stop", size="sm")
+                    draw_it, stop = gr.Button("Start", size="sm"), gr.Button("Stop", size="sm")
                 self._sheets[title] = draw_it, stop, gr.HTML(""), gr.HTML("")
         for title, room in self.rooms.items():
             with gr.Tab(title, id=title.lower()):

@@ -978,6 +978,21 @@ def test_a_path_cannot_leave_the_model_cards(url: str) -> None:
         assert httpx.get(f"{url}vitrine/models/{path}").status_code == 404
 
 
+def test_pictures_of_a_run_are_served_and_nothing_else_of_it(url: str) -> None:
+    answer = httpx.get(f"{url}vitrine/runs/triplet/embedding/leaves.jpeg")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert answer.content == (store.CHECKPOINTS / "triplet" / "embedding" / "leaves.jpeg").read_bytes()
+    for path in (
+        "triplet/embedding/model.safetensors",
+        "triplet/embedding/config.json",
+        "triplet/embedding/nobody.jpeg",
+        "triplet/nobody/leaves.jpeg",
+        "triplet/embedding/..%2Fleaves.jpeg",
+        "..%2Ftriplet/embedding/leaves.jpeg",
+    ):
+        assert httpx.get(f"{url}vitrine/runs/{path}").status_code == 404
+
+
 def upload(url: str, content: bytes) -> tuple[str, str]:
     """Upload as the page does; returns the answer's note, and where the file lay."""
     config = httpx.get(f"{url}config").json()

@@ -99,7 +99,7 @@ def test_a_photo_is_dropped_on_the_map(visit: Visit) -> None:
     hand(visitor, "#upload", leaf_files(1))
     assert "Nearest to your picture" in visitor.answered(before)
     assert "Your own picture is not part of the link." in visitor.note
-    assert "other head" in visitor.tiles[1]
+    assert "second head" in visitor.tiles[1]
     visitor.page.wait_for_timeout(500)
     visitor.picture("triplet-own")
     visitor.slider("epoch").focus()
@@ -133,7 +133,7 @@ def test_the_training_is_replayed_paused_and_scrubbed(visit: Visit) -> None:
 def test_two_maps_learn_side_by_side_and_are_stopped(visit: Visit) -> None:
     visitor = visit("/triplet/?batch=32")
     panel = tab(visitor, "Train live")
-    panel.get_by_role("button", name="Draw").click()
+    panel.get_by_role("button", name="Start").click()
     expect(panel.locator("svg")).to_have_count(4, timeout=15_000)
     first = panel.locator("svg").first.inner_html()
     expect(panel).to_contain_text("of 400 steps")
@@ -158,7 +158,7 @@ def test_two_maps_learn_side_by_side_and_are_stopped(visit: Visit) -> None:
 def test_hard_mining_collapses_to_the_margin(visit: Visit) -> None:
     visitor = visit("/triplet/")
     panel = tab(visitor, "Collapse")
-    panel.get_by_role("button", name="Draw").click()
+    panel.get_by_role("button", name="Start").click()
     expect(panel).to_contain_text("after 400 of 400 steps", timeout=40_000)
     expect(panel).to_contain_text("All points have run to one place")
     loss = float(re.search(r"loss ([\d.]+) after 400", panel.inner_text())[1])

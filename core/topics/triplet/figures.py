@@ -132,6 +132,10 @@ def leaf_map(
         "range": [-0.75, 1.75],
         "showgrid": False,
     }
+    legend = {
+        "orientation": "h", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top", "font": {"size": 13},
+        "entrywidth": 112, "itemsizing": "constant",
+    }  # fmt: skip
     figure.update_layout(
         xaxis={**plain, "range": [float(middle[0] - reach[0]), float(middle[0] + reach[0])], "domain": [0, 0.6]},
         yaxis={**plain, "range": [float(middle[1] - reach[1]), float(middle[1] + reach[1])]},
@@ -139,26 +143,16 @@ def leaf_map(
         yaxis2={**heights, "domain": [0, 0.82]},
         margin={"l": 4, "t": 4, "b": 60},
         showlegend=True,
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "y": 0,
-            "xanchor": "left",
-            "yanchor": "top",
-            "font": {"size": 13},
-            "entrywidth": 112,
-            "itemsizing": "constant",
-            "maxheight": 66,
-        },
+        legend=legend,
         meta={
             "sprite": dict(sprite),
             "narrow": {
-                "height": 560,
+                "height": 600,
                 "xaxis": {"domain": [0, 1]},
-                "yaxis": {"domain": [0.42, 1]},
+                "yaxis": {"domain": [0.46, 1]},
                 "xaxis2": {"domain": [0.2, 1]},
-                "yaxis2": {"domain": [0, 0.22]},
-                "legend": {"y": 0.4, "font": {"size": 12}},
+                "yaxis2": {"domain": [0.15, 0.37]},
+                "legend": {**legend, "y": 0.11},
             },
         },
     )
@@ -210,15 +204,19 @@ def _add_distances(
         )
 
 
-def learning_map(points: Tensor, groups: Tensor, rings: Tensor, caption: str) -> str:
+def extent(points: Tensor) -> float:
+    """The longer side of the box that holds these points, (N, 2)."""
+    return float((points.amax(dim=0) - points.amin(dim=0)).max())
+
+
+def learning_map(points: Tensor, groups: Tensor, rings: Tensor, caption: str, *, reach: float) -> str:
     """One moment of a map that learns, as HTML that is quick to make and to draw; colours and shapes as on the map.
 
     points  (N, 2); groups (N,) numbers of colours; rings (N,) bool: held out
+    reach   the side of the part of the plane that is shown, around the middle of the points
     """
-    low, high = points.amin(dim=0), points.amax(dim=0)
-    # A map that has collapsed is shown as the point that it is.
-    reach = max(float((high - low).max()), 0.05)
-    places = (94 * (points - (low + high) / 2) / reach + 50).tolist()
+    middle = (points.amin(dim=0) + points.amax(dim=0)) / 2
+    places = (94 * (points - middle) / reach + 50).tolist()
     dots = "".join(
         f'<text x="{x:.1f}" y="{100 - y:.1f}" fill="{COLOURS[group]}">{GLYPHS[group][ring]}</text>'
         for (x, y), group, ring in zip(places, groups.tolist(), rings.long().tolist(), strict=True)

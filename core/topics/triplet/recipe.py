@@ -444,5 +444,5 @@ def sheet(images: Tensor) -> bytes:
     blank = torch.ones(-len(small) % COLUMNS, 3, THUMBNAIL, THUMBNAIL)
     grid = torch.cat([small, blank]).unflatten(0, (-1, COLUMNS)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)
     buffer = io.BytesIO()
-    Image.fromarray((grid * 255).round().byte().numpy()).save(buffer, "JPEG", quality=82)
+    Image.fromarray((grid * 255).round().byte().numpy()).save(buffer, "JPEG", quality=72)
     return buffer.getvalue()
