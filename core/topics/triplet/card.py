@@ -249,8 +249,8 @@ CARD = Card(
             then={"view": "pca", "epoch": 0},
             look="The last number says so. Press Play: heaps form, and the number rises.",
             why="What tells a lion from a teapot, edges, textures and colours, tells leaves apart, too. Training on "
-            "leaves starts from there; from random weights it ends lower (Scores). Chance is one in six, not in eight, "
-            "since some diseases are more frequent.",
+            "leaves starts from there; from random weights it ends far lower (Scores). Chance is one in six, not in "
+            "eight, since some diseases are more frequent.",
         ),
         Step(
             ask="Mining takes the nearest negative of a batch. The batch grows from 8 leaves to 350. Where does that "
@@ -328,7 +328,7 @@ CARD = Card(
         "nearest": "The disease of the nearest leaf among those that trained: the argmin of d(a, i).",
         "classifier": "What the second head says: its largest share, p(y) = exp(f_y) / Σ exp(f_k), and what is next.",
         "loss": "L = max(d(a,p) − d(a,n) + α, 0), the mean over what was mined for this leaf in this batch.",
-        "recall": "Recall@1: the share of held-out leaves whose nearest leaf among those that trained has their disease.",
+        "recall": "Recall@1: the share of held-out leaves whose nearest leaf, of those that trained, has their disease.",
         "unlike": "How many held-out leaves are nearer to a leaf that trained than this picture is: near 100 %, it is "
         "unlike all leaves.",
         "source": "Of healthy and of blighted held-out leaves: does the nearest leaf of the same disease come from the "
