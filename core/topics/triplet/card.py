@@ -328,7 +328,7 @@ CARD = Card(
         "nearest": "The disease of the nearest leaf among those that trained: the argmin of d(a, i).",
         "classifier": "What the second head says: its largest share, p(y) = exp(f_y) / Σ exp(f_k), and what is next.",
         "loss": "L = max(d(a,p) − d(a,n) + α, 0), the mean over what was mined for this leaf in this batch.",
-        "recall": "Recall@1: the share of held-out leaves whose nearest leaf, of those that trained, has their disease.",
+        "recall": "Recall@1: the share of held-out leaves whose nearest leaf among the others has their disease.",
         "unlike": "How many held-out leaves are nearer to a leaf that trained than this picture is: near 100 %, it is "
         "unlike all leaves.",
         "source": "Of healthy and of blighted held-out leaves: does the nearest leaf of the same disease come from the "
