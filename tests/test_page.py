@@ -9,7 +9,8 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from html import unescape
@@ -677,13 +678,19 @@ def three_parts(values: dict[str, Any], own: str) -> Iterator[str]:
         yield f"{values['n']} {own} part {part}"
 
 
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Its result, from a thread of its own: Playwright leaves an event loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 def drawn(space: Space, *raw: Any) -> list[str]:
     """Everything that a sheet shows, in its order."""
 
     async def collect() -> list[str]:
         return [html async for html, _ in space.draw_sheet("Sheet", *raw)]
 
-    return asyncio.run(collect())
+    return run(collect())
 
 
 def test_a_sheet_grows_part_by_part(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -728,7 +735,7 @@ def test_a_sheet_lets_others_in_between_its_parts(space: Space, monkeypatch: pyt
         assert shown(moved(space, space.move, *state(n=4), None)) == 5
         await sheet.aclose()
 
-    asyncio.run(look_in_between())
+    run(look_in_between())
 
 
 def test_sheets_take_turns_in_order_and_say_who_waits(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -749,7 +756,7 @@ def test_sheets_take_turns_in_order_and_say_who_waits(space: Space, monkeypatch:
     order: list[tuple[int, int]] = []
     monkeypatch.setattr(moves, "TURNS", serve.Turns())
     monkeypatch.setattr(space, "sheets", {"Sheet": slow})
-    found = asyncio.run(all_at_once())
+    found = run(all_at_once())
     assert order == [(number, part) for part in range(3) for number in range(3)]
     assert [shown[-1] for shown in found] == [("part 2", "")] * 3
     assert [len(shown) for shown in found] == [3, 4, 4], "who has to wait is told so once"
@@ -757,7 +764,7 @@ def test_sheets_take_turns_in_order_and_say_who_waits(space: Space, monkeypatch:
     order.clear()
     monkeypatch.setattr(moves, "TURNS", serve.Turns())  # another loop
     monkeypatch.setattr(moves, "CROWDED_S", 0.01)
-    *_, (last, _) = asyncio.run(all_at_once())[0]
+    *_, (last, _) = run(all_at_once())[0]
     assert "since others are waiting" in last
 
 
@@ -775,7 +782,7 @@ def test_a_crowd_that_has_left_stops_nobody(space: Space, monkeypatch: pytest.Mo
             turns.waiting = len(shown) == 1  # seen by the second part alone
         return shown
 
-    assert asyncio.run(draw())[-1].endswith("part 2")
+    assert run(draw())[-1].endswith("part 2")
 
 
 def test_a_cancelled_part_is_waited_for_before_the_next_visitor_computes(
@@ -807,7 +814,7 @@ def test_a_cancelled_part_is_waited_for_before_the_next_visitor_computes(
 
     monkeypatch.setattr(moves, "TURNS", serve.Turns())
     monkeypatch.setattr(space, "sheets", {"Sheet": slow})
-    assert asyncio.run(cancel_the_first())[-1] == ("part 1", "")
+    assert run(cancel_the_first())[-1] == ("part 1", "")
     assert most == 1
 
 

@@ -131,7 +131,7 @@ def test_the_training_is_replayed_paused_and_scrubbed(visit: Visit) -> None:
 
 
 def test_two_maps_learn_side_by_side_and_are_stopped(visit: Visit) -> None:
-    visitor = visit("/triplet/?batch=32")
+    visitor = visit("/triplet/?mining=batch_all&batch=350&margin=2")  # slow enough to be stopped
     panel = tab(visitor, "Train live")
     panel.get_by_role("button", name="Start").click()
     expect(panel.locator("svg")).to_have_count(4, timeout=15_000)

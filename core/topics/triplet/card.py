@@ -241,16 +241,16 @@ CARD = Card(
     ),
     tour=(
         Step(
-            ask="Before it sees a single leaf, the network knows lions and teapots only. Of how many held-out leaves "
-            "(hollow marks) does the nearest other leaf have the same disease, by its 64 numbers?",
-            choices=("of one in six: chance", "of about half", "of nearly all"),
+            ask="Before it has seen a leaf: how many held-out leaves (hollow marks) lie nearest to one of their "
+            "disease, by its 64 numbers?",
+            choices=("one in six: chance", "about half", "nearly all"),
             right=1,
             set={},
             then={"view": "pca", "epoch": 0},
             look="The last number says so. Press Play: heaps form, and the number rises.",
-            why="What tells a lion from a teapot, edges, textures and colours, tells leaves apart, too. Training on "
-            "leaves starts from there; from random weights it ends far lower (Scores). Chance is one in six, not in "
-            "eight, since some diseases are more frequent.",
+            why="It knew lions and teapots only. What tells these apart, edges, textures and colours, tells leaves "
+            "apart, too. Training on leaves starts from there; from random weights it ends far lower (Scores). Chance is "
+            "one in six, not in eight, since some diseases are more frequent.",
         ),
         Step(
             ask="Mining takes the nearest negative of a batch. The batch grows from 8 leaves to 350. Where does that "
