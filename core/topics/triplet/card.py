@@ -249,8 +249,8 @@ CARD = Card(
             then={"view": "pca", "epoch": 0},
             look="The last number says so. Press Play: heaps form, and the number rises.",
             why="It knew lions and teapots only. What tells these apart, edges, textures and colours, tells leaves "
-            "apart, too. Training on leaves starts from there; from random weights it ends far lower (Scores). Chance is "
-            "one in six, not in eight, since some diseases are more frequent.",
+            "apart, too. Training on leaves starts from there; from random weights it ends far lower (Scores). Chance "
+            "is one in six, not in eight, since some diseases are more frequent.",
         ),
         Step(
             ask="Mining takes the nearest negative of a batch. The batch grows from 8 leaves to 350. Where does that "
