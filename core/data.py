@@ -137,6 +137,16 @@ SOURCES = {
             files={"leaf_disease.tar.gz": "3e3ce9c82fbc0d858c93f7a596b9c8765c9a57ed81cd620a2e7dc4b6e310adc6"},
         ),
         Source(
+            name="anime_faces",
+            folder="anime_faces",
+            title="Anime faces, 10,000 drawings of 64x64 pixels",
+            licence="the drawings remain their artists'; research and teaching",
+            origin="antoncoding/Deep_Learning_GAN, crawled; front-facing, near duplicates removed",
+            classes=("face",),
+            splits=("all",),
+            files={"anime_faces.tar.gz": "bdd80ec8d4d9b240b7a181daaee3c43fe2a19b13435aad85d76eebadf2f4bb65"},
+        ),
+        Source(
             name="omniglot",
             folder="omniglot",
             title="Omniglot handwriting, 1,623 characters of 50 alphabets, each drawn by 20 people",
@@ -169,7 +179,7 @@ def load(name: str, split: str) -> Examples:
     name    a key of SOURCES
     split   one of the source's splits, "train" or "test" as the authors cut it, "all" if they did not;
             of omniglot "background" or "evaluation", which have no alphabet in common
-    returns Examples; images are (N, 1, 28, 28), (N, 3, 64, 64) for photos20, (N, 3, 128, 128) for leaves, and
+    returns Examples; images are (N, 1, 28, 28), (N, 3, 64, 64) for photos20 and faces, (N, 3, 128, 128) for leaves, and
             for imagenet_samples the middle squares, (N, 3, 256, 256)
     raises  MissingSource if VITRINE_DATA is unset, or the files are neither there nor to be
             had from the network; ValueError for an unknown name or split, or a file whose
@@ -249,7 +259,8 @@ def _photos(source: Source, split: str) -> Examples:
     found = []
     with tarfile.open(fileobj=io.BytesIO(_given(source))) as tar:
         for member in tar:
-            *parts, kind, name = member.name.split("/")
+            # Pictures of a single class lie in no folder of its name.
+            *parts, kind, name = [*(source.classes if "/" not in member.name else ()), *member.name.split("/")]
             if member.isfile() and parts == ([] if split == "all" else [split]):
                 picture = Image.open(tar.extractfile(member)).convert("RGB")  # type: ignore[arg-type]
                 stem = name.removesuffix(".jpg")

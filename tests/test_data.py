@@ -63,7 +63,7 @@ def small_mnist(monkeypatch, tmp_path, cache) -> Path:
 
 @pytest.mark.parametrize("name", ["cifar", ""])
 def test_unknown_names_are_refused(name):
-    with pytest.raises(ValueError, match=r"\['cotton_disease', 'fashion_mnist', .*\]") as raised:
+    with pytest.raises(ValueError, match=r"\['anime_faces', 'cotton_disease', 'fashion_mnist', .*\]") as raised:
         data.load(name, "train")
     assert f"got {name!r}" in str(raised.value)
 
@@ -293,6 +293,9 @@ COUNTS = {
     ("imagenet_samples", "test"): [1] * 200,
     ("cotton_disease", "all"): [28, 37, 62, 72, 43, 139, 33, 35],
     ("leaf_disease", "all"): [499, 491, 213],
+    ("anime_faces", "all"): [10_000],
+    ("omniglot", "background"): [20] * 964,
+    ("omniglot", "evaluation"): [20] * 659,
 }
 
 
@@ -301,7 +304,7 @@ COUNTS = {
 def test_the_real_data_are_what_their_authors_say(real, name, split):
     examples = real(name, split)
     assert examples.labels.bincount().tolist() == COUNTS[name, split]
-    sides = {"photos20": 64, "imagenet_samples": 256, "cotton_disease": 128, "leaf_disease": 128}
+    sides = {"photos20": 64, "imagenet_samples": 256, "cotton_disease": 128, "leaf_disease": 128, "anime_faces": 64}
     size = (3, sides[name], sides[name]) if name in sides else (1, 28, 28)
     assert examples.images.shape == (sum(COUNTS[name, split]), *size)
     assert (examples.images.dtype, examples.labels.dtype) == (torch.float32, torch.int64)
@@ -309,6 +312,14 @@ def test_the_real_data_are_what_their_authors_say(real, name, split):
     # Whole grey levels, so that a picture survives being stored as bytes.
     levels = examples.images[:1000] * 255
     torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.data
+def test_no_alphabet_is_in_both_parts_of_omniglot(real):
+    parts = [real("omniglot", split).classes for split in ("background", "evaluation")]
+    alphabets = [{name.rsplit(" ", 1)[0] for name in names} for names in parts]
+    assert [len(names) for names in alphabets] == [30, 20]
+    assert not alphabets[0] & alphabets[1]
 
 
 @pytest.mark.data
