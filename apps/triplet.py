@@ -248,6 +248,63 @@ def shown_leaves(colour: str, count: int) -> tuple[list[figures.Leaf], list[str]
     return [figures.Leaf(n, named(labels[n]), groups[n], rings[n]) for n in range(count)], names
 
 
+class Beside(NamedTuple):
+    """What the page says of a leaf beyond its neighbours, or of a stranger.
+
+    numbers, tile, remark   for the answer
+    lines, distances, rows  for the map, see `figures.leaf_map`; worst, its triplet
+    """
+
+    numbers: dict[str, Any]
+    tile: Tile
+    remark: str
+    lines: dict[str, list[int]]
+    distances: dict[str, tuple[Tensor, Tensor]]
+    rows: tuple[str, str]
+    worst: asking.Worst | None
+
+
+def of_stranger(run: str, kind: method.Distance, apart: Tensor, nearest: torch.return_types.topk) -> Beside:
+    """How unlike all leaves is a picture, (449,) `apart` from them, the nearest that trained being `nearest`?"""
+    unlike = float((ring_distances(run, kind) < float(nearest.values[0])).float().mean())
+    rest = torch.nonzero(~leaves().rings.scatter(0, nearest.indices, True))[:, 0]
+    return Beside(
+        numbers={"unlike": unlike},
+        tile=Tile("unlike", f"{unlike:.0%}", "of held-out leaves are nearer to theirs"),
+        remark="",
+        lines={"positive": nearest.indices.tolist()},
+        distances={"own": (nearest.values, nearest.indices), "other": (apart[rest], rest)},
+        rows=("nearest", "others"),
+        worst=None,
+    )
+
+
+def of_leaf(values: Mapping[str, Value], about: Asked) -> Beside:
+    """What does the loss ask of a leaf in its batch?"""
+    found, margin = mined(values, about), float(values["margin"])
+    alike = leaves().known[found.places] == about.label
+    numbers: dict[str, Any] = {"triplets": found.triplets, "loss": found.loss}
+    remark, lines, worst = "", {}, found.worst
+    if worst:
+        lines = {"positive": [worst.positive], "negative": [worst.negative]}
+        numbers |= {"d_positive": worst.near, "d_negative": worst.far}
+        several = f" mean of {found.triplets}; the worst:" if found.triplets > 1 else ""
+        caption = f"loss,{several} {worst.near:.2f} − {worst.far:.2f} + {margin:g}"
+        tile = Tile("loss", f"{found.loss:.2f}", caption)
+    else:
+        remark = f"No triplet was mined for this leaf: {why_none(str(values['mining']), alike)}"
+        tile = Tile("loss", "–", "no triplet was mined")
+    return Beside(
+        numbers=numbers,
+        tile=tile,
+        remark=remark,
+        lines=lines,
+        distances={row: (found.apart[mask], found.places[mask]) for row, mask in (("own", alike), ("other", ~alike))},
+        rows=("same<br>disease", "another"),
+        worst=worst,
+    )
+
+
 def answer(values: Mapping[str, Value], own: str) -> Answer:
     """The map, one leaf's triplet, and what the rings say."""
     view, epoch, margin, kind = str(values["view"]), int(values["epoch"]), float(values["margin"]), kind_of(values)
@@ -273,28 +330,12 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         Tile("nearest", closest, f"nearest, at {far:.2f}{is_it}"),
         Tile("classifier", f"{shares[says]:.0%}", f"second head: {CLASSES[says]}, then {CLASSES[second]}"),
     ]
-    remarks, found, lines = [], None, {}
-    if about.label == STRANGER:
-        numbers["unlike"] = float((ring_distances(run, kind) < far).float().mean())
-        tiles.append(Tile("unlike", f"{numbers['unlike']:.0%}", "of held-out leaves are nearer to theirs"))
-        rest = torch.nonzero(~kept.rings.scatter(0, nearest.indices, True))[:, 0]
-        rows = {"own": (nearest.values, nearest.indices), "other": (apart[rest], rest)}
-        lines["positive"] = nearest.indices.tolist()
-    else:
-        found = mined(values, about)
-        numbers |= {"triplets": found.triplets, "loss": found.loss}
-        alike = kept.known[found.places] == about.label
-        rows = {row: (found.apart[mask], found.places[mask]) for row, mask in (("own", alike), ("other", ~alike))}
-        if found.worst:
-            worst = found.worst
-            lines = {"positive": [worst.positive], "negative": [worst.negative]}
-            numbers |= {"d_positive": worst.near, "d_negative": worst.far}
-            several = f" mean of {found.triplets}; the worst:" if found.triplets > 1 else ""
-            caption = f"loss,{several} {worst.near:.2f} − {worst.far:.2f} + {margin:g}"
-            tiles.append(Tile("loss", f"{found.loss:.2f}", caption))
-        else:
-            remarks.append(f"No triplet was mined for this leaf: {why_none(str(values['mining']), alike)}")
-            tiles.append(Tile("loss", "–", "no triplet was mined"))
+    beside = of_stranger(run, kind, apart, nearest) if about.label == STRANGER else of_leaf(values, about)
+    numbers |= beside.numbers
+    who = "your picture" if own else about.title
+    asks = f"; its loss is {numbers['loss']:.2f}" if "loss" in numbers else ""
+    tiles.append(beside.tile)
+    remarks = [beside.remark] if beside.remark else []
     tiles.append(Tile("recall", f"{scores['recall']:.0%}", f"of {int(kept.rings.sum())} held out: neighbour alike"))
     if values["colour"] == "source":
         tiles.append(Tile("source", f"{scores['source']:.0%}", "knows the collection; chance 50 %"))
@@ -316,17 +357,16 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         names,
         anchor=new_places(view, about.point[None])[0] if about.number == STRANGER else where[about.number],
         number=about.number,
-        title="your picture" if own else about.title,
-        lines=lines,
-        distances=rows,
-        rows=("nearest", "others") if found is None else ("same<br>disease", "another"),
-        triplet=found.worst if found else None,
+        title=who,
+        lines=beside.lines,
+        distances=beside.distances,
+        rows=beside.rows,
+        triplet=beside.worst,
         margin=margin,
         focus=focus,
         sprite=SPRITE,
-        sentence=f"{len(where)} leaves on a map, epoch {epoch}. Nearest to {'your picture' if own else about.title}: "
-        f"{closest}, at {far:.2f}{f'; its loss is {found.loss:.2f}' if found else ''}. {scores['recall']:.0%} of the "
-        "held-out leaves lie nearest to one of their disease.",
+        sentence=f"{len(where)} leaves on a map, epoch {epoch}. Nearest to {who}: {closest}, at {far:.2f}{asks}. "
+        f"{scores['recall']:.0%} of the held-out leaves lie nearest to one of their disease.",
     )
     table = [
         {"leaf": leaf.number, "shows": leaf.name, "held_out": int(leaf.ring), "x": round(x, 5), "y": round(y, 5)}
@@ -415,46 +455,12 @@ print("nearest", float(d[:, ~rings].min()), "share", float(logits.softmax(dim=1)
 # ---- training while one watches
 
 
-def trainings(settings: Sequence[Mapping[str, Any]], titles: Sequence[str]) -> Iterator[tuple[str, live.Moment]]:
-    """Maps that learn in turn, on what the trunk found in leaves before it had seen any.
-
-    yields  HTML of them all, and the moment that is new in it
-    """
+def learning(settings: Sequence[Mapping[str, Any]], titles: Sequence[str]) -> Iterator[tuple[str, live.Moment]]:
+    """Maps that learn side by side, on what the trunk found in leaves before it had seen any."""
     kept = leaves()
-    begun = [
-        live.training(kept.frozen, kept.known, ~kept.rings, steps=STEPS, every=EVERY, patience_s=SLICE_S, **options)
-        for options in settings
-    ]
-    curves: list[list[tuple[int, float]]] = [[] for _ in settings]
-    latest: list[live.Moment | None] = [None for _ in settings]
-    widest = 0.0  # at the start: a map that shrinks is seen to do so
-    under_way = list(range(len(settings)))
-    while under_way:
-        for place in list(under_way):
-            moment = next(begun[place], None)
-            if moment is None:
-                under_way.remove(place)
-                continue
-            curves[place].append((moment.step, moment.loss))
-            latest[place] = moment
-            if moment.step == 0:
-                widest = max(widest, figures.extent(moment.points))
-            reach = max(widest, *(figures.extent(other.points) for other in latest if other))
-            top = max(1.6 * settings[0]["margin"], *(1.05 * loss for curve in curves for _, loss in curve))
-            drawn = [
-                figures.learning_map(shown.points, kept.known, kept.rings, described(title, shown), reach=reach)
-                + figures.loss_curve(curve, margin=options["margin"], last=STEPS, top=top)
-                for shown, curve, options, title in zip(latest, curves, settings, titles, strict=True)
-                if shown
-            ]
-            yield f"{figures.key(CLASSES)}<div class='photos four'>{''.join(drawn)}</div>", moment
-
-
-def described(title: str, moment: live.Moment) -> str:
-    """A moment of a map that learns, in words."""
-    kept = leaves()
-    recall = asking.scores(moment.points, kept.known, kept.rings, kind="euclidean")["recall"]
-    return f"{title}: recall@1 {recall:.0%}, mean distance {moment.distance:.3g}"
+    common = {"steps": STEPS, "every": EVERY, "patience_s": SLICE_S}
+    options = [{**common, **setting} for setting in settings]
+    return figures.learning_maps(kept.frozen, kept.known, kept.rings, options, titles, CLASSES)
 
 
 def train_live(values: dict[str, Value], own: str) -> Iterator[str]:
@@ -470,7 +476,7 @@ def train_live(values: dict[str, Value], own: str) -> Iterator[str]:
     }
     names = [str(values[name]) for name in ("mining", "beside")]
     titles = [MINING[name].split(":")[0] for name in names]
-    for html, _ in trainings([{**common, "mining": name} for name in names], titles):
+    for html, _ in learning([{**common, "mining": name} for name in names], titles):
         yield html + (
             "<p>Compare recall@1, not the losses: each is the mean over what its own mining picks. The heads learn "
             "on what "
@@ -481,7 +487,7 @@ def train_live(values: dict[str, Value], own: str) -> Iterator[str]:
 def collapse(values: dict[str, Value], own: str) -> Iterator[str]:
     """Hard mining with a large learning rate: watch where the loss stops, and what becomes of the map."""
     title = "batch-hard, margin {margin:g}, learning rate {learning_rate:g}, batch {batch}".format(**COLLAPSE)
-    for html, moment in trainings([{**COLLAPSE, "seed": int(values["seed"])}], [title]):
+    for html, moment in learning([{**COLLAPSE, "seed": int(values["seed"])}], [title]):
         collapsed = moment.distance <= 0.05 * COLLAPSE["margin"] and moment.step == STEPS
         yield html + (WHY_COLLAPSED if collapsed else "")
 

@@ -1,8 +1,9 @@
 """The figures of the page: the map with its lines, distances from one leaf, a map that learns, the fold table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from core import draw
 from core.draw import Figure
+from core.topics.triplet import asking, live
 from core.topics.triplet.asking import Worst
 
 # A ninth group is one that was not learnt: a visitor's own class, or a disease of another survey.
@@ -65,6 +67,35 @@ def leaf_map(
     sprite     where the thumbnails are, for page.js
     """
     figure = draw.figure(height=302, sentence=sentence)
+    _add_leaves(figure, leaves, points, groups, focus)
+    for kind, ends in lines.items():
+        colour, dash = LINES[kind]
+        for place in ends:
+            figure.add_scatter(
+                mode="lines",
+                x=[float(anchor[0]), float(points[place, 0])],
+                y=[float(anchor[1]), float(points[place, 1])],
+                line={"color": colour, "width": 2.5, "dash": dash},
+                hoverinfo="skip",
+                showlegend=False,
+            )
+    figure.add_scatter(
+        mode="markers",
+        x=[float(anchor[0])],
+        y=[float(anchor[1])],
+        marker={"symbol": "star", "size": 17, "color": draw.VERMILION, "line": {"width": 1, "color": "#ffffff"}},
+        hovertext=[escape(title)],
+        hoverinfo="text",
+        customdata=[[number]],
+        showlegend=False,
+    )
+    _add_distances(figure, distances, triplet, margin=margin)
+    _lay_out(figure, torch.cat([points[focus], anchor[None]]), rows, sprite)
+    return figure
+
+
+def _add_leaves(figure: Figure, leaves: Sequence[Leaf], points: Tensor, groups: Sequence[str], focus: Tensor) -> None:
+    """A mark for each leaf, filled or hollow, with its group's colour and shape and one entry in the legend."""
     faint, keyed = not bool(focus.all()), set()
     for group, name in enumerate(groups):
         for ring in (False, True):
@@ -91,29 +122,13 @@ def leaf_map(
                 showlegend=name not in keyed,
             )
             keyed.add(name)
-    for kind, ends in lines.items():
-        colour, dash = LINES[kind]
-        for place in ends:
-            figure.add_scatter(
-                mode="lines",
-                x=[float(anchor[0]), float(points[place, 0])],
-                y=[float(anchor[1]), float(points[place, 1])],
-                line={"color": colour, "width": 2.5, "dash": dash},
-                hoverinfo="skip",
-                showlegend=False,
-            )
-    figure.add_scatter(
-        mode="markers",
-        x=[float(anchor[0])],
-        y=[float(anchor[1])],
-        marker={"symbol": "star", "size": 17, "color": draw.VERMILION, "line": {"width": 1, "color": "#ffffff"}},
-        hovertext=[escape(title)],
-        hoverinfo="text",
-        customdata=[[number]],
-        showlegend=False,
-    )
-    _add_distances(figure, distances, triplet, margin=margin)
-    shown = torch.cat([points[focus], anchor[None]])
+
+
+def _lay_out(figure: Figure, shown: Tensor, rows: tuple[str, str], sprite: Mapping[str, object]) -> None:
+    """Map at the left, distances at the right, legend below; on a phone one below the other.
+
+    shown   (N, 2) places that the map's axes fit
+    """
     low, high = shown.amin(dim=0), shown.amax(dim=0)
     middle, reach = (low + high) / 2, 0.54 * (high - low).clamp_min(1e-3)
     plain = {"showgrid": False, "showticklabels": False, "title": {"text": ""}}
@@ -156,7 +171,6 @@ def leaf_map(
             },
         },
     )
-    return figure
 
 
 def _add_distances(
@@ -257,6 +271,52 @@ def key(names: Sequence[str]) -> str:
         )
         + "</p>"
     )
+
+
+def learning_maps(
+    features: Tensor,
+    labels: Tensor,
+    rings: Tensor,
+    settings: Sequence[Mapping[str, Any]],
+    titles: Sequence[str],
+    names: Sequence[str],
+) -> Iterator[tuple[str, live.Moment]]:
+    """Maps that learn in turn, each from its own settings, on one scale, with their losses.
+
+    features, labels, rings  of all leaves, see `live.training`; those that are no rings train
+    settings                 options of `live.training`; titles, one for each; names of the classes
+    yields                   HTML of them all, and the moment that is new in it
+    """
+    begun = [live.training(features, labels, ~rings, **options) for options in settings]
+    curves: list[list[tuple[int, float]]] = [[] for _ in settings]
+    latest: list[live.Moment | None] = [None for _ in settings]
+    widest = 0.0  # at the start: a map that shrinks is seen to do so
+    under_way = list(range(len(settings)))
+    while under_way:
+        for place in list(under_way):
+            moment = next(begun[place], None)
+            if moment is None:
+                under_way.remove(place)
+                continue
+            curves[place].append((moment.step, moment.loss))
+            latest[place] = moment
+            if moment.step == 0:
+                widest = max(widest, extent(moment.points))
+            reach = max(widest, *(extent(other.points) for other in latest if other))
+            top = max(1.6 * settings[0]["margin"], *(1.05 * loss for curve in curves for _, loss in curve))
+            drawn = [
+                learning_map(shown.points, labels, rings, _described(title, shown, labels, rings), reach=reach)
+                + loss_curve(curve, margin=options["margin"], last=options["steps"], top=top)
+                for shown, curve, options, title in zip(latest, curves, settings, titles, strict=True)
+                if shown
+            ]
+            yield f"{key(names)}<div class='photos four'>{''.join(drawn)}</div>", moment
+
+
+def _described(title: str, moment: live.Moment, labels: Tensor, rings: Tensor) -> str:
+    """A moment of a map that learns, in words."""
+    recall = asking.scores(moment.points, labels, rings, kind="euclidean")["recall"]
+    return f"{title}: recall@1 {recall:.0%}, mean distance {moment.distance:.3g}"
 
 
 def recalls(names: Sequence[str], scores: Sequence[Mapping[str, float]]) -> Figure:

@@ -183,7 +183,7 @@ def train(
 
     seed      the fold that is held out; decides initial weights, order and augmentation, too
     examples  what the recipe's source holds, by default
-    folder    where a killed run is taken up again, and where what `replay` needs is left
+    folder    where a killed run is taken up again, and where the moments for the page's replay are left
     returns   the network in eval mode, its weights rounded to fp16, and its history
     """
     chosen, change = material(recipe, seed, examples)
