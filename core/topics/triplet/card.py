@@ -251,6 +251,7 @@ CARD = Card(
             why="It knew lions and teapots only. What tells these apart, edges, textures and colours, tells leaves "
             "apart, too. Training on leaves starts from there; from random weights it ends far lower (Scores). Chance "
             "is one in six, not in eight, since some diseases are more frequent.",
+            holds=(Bound("recall", ">=", 0.4), Bound("recall", "<=", 0.6)),
         ),
         Step(
             ask="Mining takes the nearest negative of a batch. The batch grows from 8 leaves to 350. Where does that "
