@@ -28,6 +28,7 @@ DEADLINE_S = 10.0
 CROWDED_S = 3.0  # of computing for a sheet, while others wait for their turn
 SHEET_PATIENCE_S = 5.0  # for a slot; others have less
 NOT_IN_LINK = "Your own picture is not part of the link."
+LEFT_OUT = "The link was copied beside somebody's own picture, which no link carries: a sample stands in its place."
 STOPPED = "Stopped. The former choice and its answer stay."
 UNPINNED = "Pin an answer as A, then change anything."
 log = logging.getLogger("vitrine")
@@ -276,6 +277,8 @@ class Moves:
         step, remark = steps.clamp(query.get("step", 1))
         index = int(step) - 1
         remarks += [remark] if remark else []
+        if self.card.sample and named == {param.name for param in self.card.params} - {self.card.sample}:
+            remarks.append(LEFT_OUT)
         if not named:
             values = self.card.parse(self.card.tour[index].set)
         wanted = self.fetched(values)

@@ -362,6 +362,9 @@ def test_own_input_beats_the_sample_and_stays_out_of_the_link(space: Space) -> N
     assert shown(updates) == 102
     assert updates["address"] == "n=2&loud=0"
     assert sentence(updates) == "Your own picture is not part of the link."
+    linked = moved(space, space.open, SimpleNamespace(query_params={"n": "2", "loud": "0"}))
+    assert shown(linked) == shown(moved(space, space.move, *state(n=2), None))
+    assert "a sample stands in its place" in sentence(linked)
 
 
 def test_drawing_leaves_the_canvas_alone_and_unchooses_the_sample(space: Space) -> None:

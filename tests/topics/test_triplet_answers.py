@@ -169,11 +169,12 @@ def test_two_visitors_do_not_mix_and_the_networks_stay():
 
 
 def test_colours_tell_disease_collection_and_fold():
-    names = [trace["name"] for trace in answer(colour="fold").figure["data"] if trace.get("showlegend")]
-    assert names[0] == "fold 1, held out"
-    assert len(names) == 5
-    shown = answer(others=True).figure["data"]
-    assert sum(len(trace["x"]) for trace in shown if "legendgroup" in trace) == 599
+    key = answer(colour="fold").figure["layout"]["annotations"][-1]["text"]
+    assert key.count("fold") == key.count("color:") == 5
+    assert "fold 1, held out" in key
+    maps = [answer(colour="source", others=others).figure for others in (False, True)]
+    assert [sum(len(trace["x"]) for trace in shown["data"] if "name" in trace) for shown in maps] == [449, 599]
+    assert [shown["layout"]["annotations"][-1]["text"].count("survey") for shown in maps] == [0, 1]
     early = answer(others=True, epoch=2)
     assert "finished network alone" in early.remark
 
