@@ -76,18 +76,15 @@ class DCDiscriminator(nn.Module):
 
 
 class Rise(nn.Module):
-    """A block that doubles a map's sides: shortcut(up(x)) + conv(norm conv(up(x)))."""
+    """A block that doubles a map's sides: shortcut(up(x)) + transposed convolution(relu(norm(x)))."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norm1, self.conv1 = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.norm2, self.conv2 = nn.BatchNorm2d(outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.norm, self.conv = nn.BatchNorm2d(inputs), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.interpolate(F.relu(self.norm1(x)), scale_factor=2)
-        inner = self.conv2(F.relu(self.norm2(self.conv1(inner))))
-        return inner + F.interpolate(self.shortcut(x), scale_factor=2)
+        return self.conv(F.relu(self.norm(x))) + F.interpolate(self.shortcut(x), scale_factor=2)
 
 
 class Excite(nn.Module):
@@ -134,21 +131,19 @@ class RiseGenerator(nn.Module):
 
 
 class Fall(nn.Module):
-    """A block that halves a map's sides: pool(shortcut(x)) + pool(conv(conv(x))), slopes held by spectral norm."""
+    """A block that halves a map's sides: shortcut(pool(x)) + convolution(leaky(x)), slopes held by spectral norm."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = spectral_norm(nn.Conv2d(inputs, inputs, 3, padding=1))
-        self.conv2 = spectral_norm(nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.conv = spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1))
         self.shortcut = spectral_norm(nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, 0.2)), 0.2))
-        return F.avg_pool2d(inner, 2) + self.shortcut(F.avg_pool2d(x, 2))
+        return self.conv(F.leaky_relu(x, 0.2)) + self.shortcut(F.avg_pool2d(x, 2))
 
 
 class FallDiscriminator(nn.Module):
-    """From a picture of 64 x 64 to a score, by residual blocks; their last sees how alike the batch is.
+    """From a picture of 64 x 64 to a score, by residual blocks; the last layers see how alike the batch is.
 
     (B, 3, 64, 64) in [0, 1] -> (B, w0, 32, 32) -> … -> (B, w3, 4, 4) -> with the spread over the batch -> (B,)
 
@@ -157,10 +152,11 @@ class FallDiscriminator(nn.Module):
 
     def __init__(self, *, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
-        self.begin = spectral_norm(nn.Conv2d(3, widths[0], 3, padding=1))
-        self.falls = nn.Sequential(*(Fall(i, o) for i, o in pairwise((widths[0], *widths))))
+        self.begin = spectral_norm(nn.Conv2d(3, widths[0], 4, 2, 1))
+        self.falls = nn.Sequential(*(Fall(i, o) for i, o in pairwise(widths)))
         self.end = nn.Sequential(
-            spectral_norm(nn.Conv2d(widths[-1] + 1, widths[-1], 3, padding=1)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Conv2d(widths[-1] + 1, widths[-1], 1)),
             nn.LeakyReLU(0.2),
             spectral_norm(nn.Conv2d(widths[-1], 1, 4)),
         )

@@ -1,0 +1,386 @@
+"""How the weights are made.
+
+make train TOPIC=gan      faces: hours per run on one core; clothes and digits: minutes
+
+Generator and discriminator take turns, so this topic has a loop of its own; seeds, order, history and
+resuming are those of `core.loop`. What is shown is the running mean of the generator's weights.
+"""
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from core import augment, data, loop, nets, store
+from core.topics.gan import method, network
+
+EYES = "photos/resnet"  # the network in whose features pictures are compared
+HELD_OUT = 10  # every tenth face is never trained on
+CHECKED, COMPARED = 2_000, 4_500  # pictures behind a distance: after each epoch, and in the scores
+WATCHED = 16  # latents whose pictures are kept after each epoch
+JPEG_BYTES = 24_576  # the room that those pictures get, padded so that all epochs are of one length
+LAZY = 16  # batches from one R1 penalty to the next, each counted as often (Karras et al. 2020, arXiv:1912.04958)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number that matters.
+
+    source                what it is trained on
+    residual              residual networks with excitation in place of the DCGAN's
+    latent                numbers of noise, each normal
+    widths, judge_widths  channels of the generator from 4 x 4 on, and of the discriminator from the picture on
+    game                  name of the losses in method.py
+    norm                  batch normalisation in the discriminator
+    conditional           both are told the class
+    turns                 steps of the discriminator for each of the generator
+    rate, judge_rate      learning rates of Adam, with its betas
+    gradient_penalty      weight of `method.gradient_penalty`; 0 for none
+    real_penalty          weight of `method.real_penalty`, applied every LAZY batches
+    perturb               what the discriminator sees is changed, forged pictures as well as real ones
+    mirror                half of the real pictures are mirrored
+    average               decay per step of the running mean of the generator's weights; 0 keeps the last
+    seeds                 runs behind mean and spread; the first one's weights are kept
+    """
+
+    source: str = "anime_faces"
+    residual: bool = False
+    latent: int = 100
+    widths: tuple[int, ...] = (256, 128, 64, 32)
+    judge_widths: tuple[int, ...] = (32, 64, 128, 256)
+    game: str = "non_saturating"
+    norm: bool = True
+    conditional: bool = False
+    turns: int = 1
+    rate: float = 2e-4
+    judge_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    gradient_penalty: float = 0.0
+    real_penalty: float = 0.0
+    perturb: bool = False
+    mirror: bool = False
+    average: float = 0.0
+    epochs: int = 60
+    batch: int = 64
+    seeds: tuple[int, ...] = (0,)
+    keep_weights: bool = True
+
+
+SMALL = Recipe(widths=(128, 64, 32), judge_widths=(32, 64, 128), epochs=20, seeds=(0, 1, 2))
+RECIPES = {
+    "dcgan": Recipe(),
+    "best": Recipe(
+        residual=True, latent=128, widths=(224, 224, 128, 64, 32), judge_widths=(64, 128, 256, 384), game="hinge",
+        norm=False, perturb=True, mirror=True, average=0.999, epochs=120, batch=32,
+    ),
+    "wgan_gp": Recipe(
+        game="wasserstein", norm=False, turns=5, rate=1e-4, judge_rate=1e-4, betas=(0.0, 0.9),
+        gradient_penalty=10.0,
+    ),
+}  # fmt: skip
+
+
+def is_held_out(count: int) -> Tensor:
+    """(count,) bool: every tenth picture is kept from training."""
+    return torch.arange(count) % HELD_OUT == HELD_OUT - 1
+
+
+def forger(recipe: Recipe) -> nn.Module:
+    """A generator that has learnt nothing."""
+    if recipe.residual:
+        return network.RiseGenerator(latent=recipe.latent, widths=recipe.widths)  # type: ignore[arg-type]
+    return network.DCGenerator(**describe_network(recipe))
+
+
+def judge(recipe: Recipe) -> nn.Module:
+    """A discriminator that has learnt nothing."""
+    if recipe.residual:
+        return network.FallDiscriminator(widths=recipe.judge_widths)  # type: ignore[arg-type]
+    return network.DCDiscriminator(
+        widths=recipe.judge_widths, channels=channels(recipe), norm=recipe.norm, classes=classes(recipe)
+    )
+
+
+def channels(recipe: Recipe) -> int:
+    """Three colours, or grey."""
+    return 3 if recipe.source == "anime_faces" else 1
+
+
+def classes(recipe: Recipe) -> int:
+    """How many classes the networks are told of; 0 if none."""
+    return len(data.SOURCES[recipe.source].classes) if recipe.conditional else 0
+
+
+def describe_network(recipe: Recipe) -> dict[str, Any]:
+    """The arguments of the generator."""
+    arguments: dict[str, Any] = {"latent": recipe.latent, "widths": recipe.widths}
+    if not recipe.residual:
+        arguments |= {"channels": channels(recipe), "classes": classes(recipe)}
+    return arguments
+
+
+def perturbed(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Change each picture by brightness, saturation, contrast, a shift of up to an eighth, and a square left blank.
+
+    With few pictures the discriminator learns them by heart. Changing what it sees, real and forged alike and so
+    that derivatives pass, keeps it from that, and the generator need not draw the changes.
+    images  (B, C, H, W) in [0, 1]
+    returns (B, C, H, W)
+    source  Zhao et al. 2020, arXiv:2006.10738
+    """
+    count, _, height, width = images.shape
+    light, colour, contrast = (
+        augment.uniform(count, low, high, generator).to(images.device).view(-1, 1, 1, 1)
+        for low, high in ((-0.25, 0.25), (0, 2), (0.5, 1.5))
+    )
+    images = images + light
+    grey = images.mean(dim=1, keepdim=True)
+    images = grey + colour * (images - grey)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = mean + contrast * (images - mean)
+    reach = height // 8
+    down, right = torch.randint(0, 2 * reach + 1, (2, count, 1), generator=generator)
+    rows, columns = down + torch.arange(height), right + torch.arange(width)
+    padded = F.pad(images, (reach,) * 4, value=0.5)
+    images = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    top, left = (torch.randint(-side // 4, 3 * side // 4, (count, 1), generator=generator) for side in (height, width))
+    hidden = [
+        (torch.arange(side) >= start) & (torch.arange(side) < start + side // 2)
+        for side, start in ((height, top), (width, left))
+    ]
+    blank = hidden[0][:, None, :, None] & hidden[1][:, None, None, :]
+    return images.masked_fill(blank.to(images.device), 0.5)
+
+
+class Players:
+    """Generator, discriminator, the mean of the generator's weights, and both optimizers."""
+
+    def __init__(self, recipe: Recipe, seed: int) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(loop.seed_of(seed))
+            self.generator, self.judge = forger(recipe), judge(recipe)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        for player in (self.generator, self.judge):
+            player.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizers = {
+            "generator": torch.optim.Adam(self.generator.parameters(), lr=recipe.rate, betas=recipe.betas),
+            "judge": torch.optim.Adam(self.judge.parameters(), lr=recipe.judge_rate, betas=recipe.betas),
+        }
+        mean = get_ema_multi_avg_fn(recipe.average)
+        self.mean = AveragedModel(self.generator, multi_avg_fn=mean, use_buffers=True) if recipe.average else None
+        self.device = torch.device(device)
+
+    @property
+    def shown(self) -> nn.Module:
+        """The generator that is measured and kept, in eval mode."""
+        return (self.mean.module if self.mean else self.generator).eval()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a killed run needs."""
+        modules = {"generator": self.generator, "judge": self.judge} | ({"mean": self.mean} if self.mean else {})
+        weights = {f"{name}.{leaf}": t for name, module in modules.items() for leaf, t in module.state_dict().items()}
+        moments = {
+            f"{name}_{leaf}": t for name, o in self.optimizers.items() for leaf, t in loop.optimizer_tensors(o).items()
+        }
+        return weights | moments
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave."""
+
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+        self.generator.load_state_dict(under("generator."))
+        self.judge.load_state_dict(under("judge."))
+        if self.mean:
+            self.mean.load_state_dict(under("mean."))
+        for name, optimizer in self.optimizers.items():
+            loop.restore_optimizer(optimizer, under(f"{name}_"))
+
+
+def play(
+    players: Players, recipe: Recipe, images: Tensor, labels: Tensor, rng: torch.Generator, *, index: int
+) -> dict[str, Tensor]:
+    """One step of the discriminator on a batch, and in its turn one of the generator; returns their losses."""
+    device, game = players.device, getattr(method, recipe.game)
+    mixed = partial(torch.autocast, device.type, torch.bfloat16)
+    given = (labels.to(device),) if recipe.conditional else ()
+
+    def seen(pictures: Tensor) -> Tensor:
+        return perturbed(pictures, rng) if recipe.perturb else pictures
+
+    def score(pictures: Tensor) -> Tensor:
+        return players.judge(pictures, *given)
+
+    def noise() -> Tensor:
+        return torch.randn(len(images), recipe.latent, generator=rng).to(device)
+
+    real = images.to(device, memory_format=torch.channels_last)
+    players.generator.train()
+    players.judge.train()
+    with mixed():
+        with torch.no_grad():
+            forged = players.generator(noise(), *given).float()
+        loss = game(score(seen(real)).float(), score(seen(forged)).float()).discriminator
+    losses = {"discriminator": loss.detach()}
+    if recipe.gradient_penalty:  # derivatives of derivatives in float32
+        loss = loss + recipe.gradient_penalty * method.gradient_penalty(score, real, forged, generator=rng)
+    if recipe.real_penalty and index % LAZY == 0:
+        loss = loss + LAZY * recipe.real_penalty * method.real_penalty(score, seen(real))
+    _step(players.optimizers["judge"], loss)
+    if index % recipe.turns == recipe.turns - 1:
+        with mixed():
+            forged = score(seen(players.generator(noise(), *given).float())).float()
+            loss = game(forged, forged).generator
+        _step(players.optimizers["generator"], loss)
+        losses["generator"] = loss.detach()
+        if players.mean:
+            players.mean.update_parameters(players.generator)
+    return losses
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+def material(recipe: Recipe) -> data.Examples:
+    """What it is trained on; grey pictures of 28 x 28 get a rim and have 32 x 32."""
+    if recipe.source == "anime_faces":
+        faces = data.load(recipe.source, "all")
+        kept = ~is_held_out(len(faces.images))
+        return data.Examples(faces.images[kept], faces.labels[kept], faces.classes)
+    examples = data.load(recipe.source, "train")
+    return data.Examples(F.pad(examples.images, (2,) * 4), examples.labels, examples.classes)
+
+
+def train(
+    recipe: Recipe,
+    *,
+    seed: int,
+    examples: data.Examples | None = None,
+    folder: Path | None = None,
+    budget_s: float = float("inf"),
+    report: Callable[[str], None] = print,
+) -> tuple[nn.Module, loop.History]:
+    """Train one generator against one discriminator.
+
+    seed      decides initial weights, order and noise
+    examples  `material(recipe)` by default
+    folder    where a killed run is taken up again, and where `WATCHED` pictures of each epoch are kept
+    returns   the generator in eval mode, its weights rounded to fp16, and its history
+    """
+    examples = examples or material(recipe)
+    players, history, done = Players(recipe, seed), loop.History(), 0
+    if folder and (saved := loop.load_state(folder)):
+        done, history, tensors = saved
+        players.restore(tensors)
+    watched = torch.randn(WATCHED, recipe.latent, generator=torch.Generator().manual_seed(loop.seed_of(seed, 4)))
+    asked = torch.arange(WATCHED) % max(classes(recipe), 1)
+    if folder and done == 0:
+        _watch(folder, 0, players.shown, watched, asked)
+    real = features(examples.images[:CHECKED])
+    begun, slowest_s = time.monotonic(), 0.0
+    for epoch in range(done, recipe.epochs):
+        epoch_begun = time.monotonic()
+        if epoch_begun - begun + slowest_s > budget_s:
+            break
+        rng = torch.Generator().manual_seed(loop.seed_of(seed, epoch, 1))
+        sums: dict[str, list[Tensor]] = {"discriminator": [], "generator": []}
+        for index, chosen in enumerate(loop.order(len(examples.images), recipe.batch, loop.seed_of(seed, epoch, 2))):
+            images = examples.images[chosen]
+            if recipe.mirror:
+                turned = torch.randint(0, 2, (len(images), 1, 1, 1), generator=rng).bool()
+                images = torch.where(turned, images.flip(3), images)
+            for name, value in play(players, recipe, images, examples.labels[chosen], rng, index=index).items():
+                sums[name].append(value)
+        forged = sampled(players.shown, len(real), seed=loop.seed_of(seed, epoch, 3))
+        row = {name: float(torch.stack(values).mean()) for name, values in sums.items()}
+        row["frechet"] = method.frechet(features(forged), real)
+        seconds = time.monotonic() - epoch_begun
+        slowest_s = max(slowest_s, seconds)
+        history.rows.append({"epoch": epoch + 1, "seconds": seconds, **row})
+        if folder:
+            _watch(folder, epoch + 1, players.shown, watched, asked)
+            loop.save_state(folder, epoch + 1, history, players.tensors())
+        report("  ".join(f"{name} {value:.4g}" for name, value in history.rows[-1].items()))
+    return store.rounded(players.shown.cpu()), history
+
+
+def _watch(folder: Path, epoch: int, generator: nn.Module, latents: Tensor, labels: Tensor) -> None:
+    """Keep what the generator makes of the same latents, as one JPEG, for a page that replays it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = drawn(generator, latents, labels)
+    sheet = torch.cat([torch.cat(list(row), dim=2) for row in pictures.view(4, -1, *pictures.shape[1:])], dim=1)
+    values = np.asarray((sheet.permute(1, 2, 0) * 255).round().to(torch.uint8))
+    buffer = io.BytesIO()
+    Image.fromarray(values.squeeze()).save(buffer, "JPEG", quality=80)
+    found = np.frombuffer(buffer.getvalue(), np.uint8)
+    padded = np.pad(found, (0, JPEG_BYTES - len(found)))  # what follows a JPEG's end is ignored
+    save_file({"sheets": torch.from_numpy(padded.copy())}, folder / f"moment{epoch:03}.safetensors")
+
+
+@torch.inference_mode()
+def drawn(generator: nn.Module, latents: Tensor, labels: Tensor) -> Tensor:
+    """Pictures of latents, (N, C, H, W) in [0, 1] on the CPU, in batches of 64; a conditional one hears the labels."""
+    device = next(generator.parameters()).device
+    given = (labels,) if getattr(generator, "classes", 0) else ()
+    parts = zip(*(tensor.to(device).split(64) for tensor in (latents, *given)), strict=True)
+    return torch.cat([generator(*part).float().cpu() for part in parts])
+
+
+def sampled(generator: Any, count: int, *, seed: int) -> Tensor:
+    """(count, C, H, W) pictures of new latents; classes in turn where there are any."""
+    latents = torch.randn(count, generator.latent, generator=torch.Generator().manual_seed(seed))
+    return drawn(generator, latents, torch.arange(count) % max(getattr(generator, "classes", 0), 1))
+
+
+@cache
+def eyes() -> nets.ResNet:
+    """The network in whose features pictures are compared."""
+    run = store.load(EYES)
+    return run.fill(nets.ResNet(**run.network)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@torch.inference_mode()
+def features(images: Tensor) -> Tensor:
+    """(N, F): means over the last map of the photos' network; grey pictures are enlarged to 64 x 64.
+
+    A network of photos, not Inception: these distances are not those that papers print.
+    """
+    if images.shape[1] == 1:
+        images = F.interpolate(images, size=(64, 64), mode="bilinear").expand(-1, 3, -1, -1)
+    return torch.cat([eyes().features(part).mean(dim=(2, 3)) for part in images.split(250)])
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """The parts of config.json that follow from the recipe alone."""
+    source = data.SOURCES[recipe.source]
+    return {
+        "network": describe_network(recipe),
+        "classes": list(source.classes) if recipe.conditional else [],
+        "preprocessing": {"range": [0, 1], "channels": channels(recipe)},
+        "recipe": asdict(recipe),
+        "data": [
+            {
+                "name": source.name,
+                "title": source.title,
+                "use": "trained on; every tenth face is kept out" if recipe.source == "anime_faces" else "trained on",
+                "licence": source.licence,
+                "origin": source.origin,
+                "sha256": source.files,
+            }
+        ],
+    }
