@@ -16,11 +16,11 @@ from core import draw, markup, serve, store, upload
 from core.card import Param, Refused, Value
 from core.markup import Tile
 from core.moves import Answer, Widgets
+from core.nets import DropoutCNN
 from core.page import Space
 from core.topics.mc_dropout import method
 from core.topics.mc_dropout.card import BATCH_NORM, CARD, RUN, TWIN
 from core.topics.mc_dropout.figures import ANGLES, LN10, add_curve, experiment, votes_figure
-from core.topics.mc_dropout.network import DropoutCNN
 from core.topics.mc_dropout.picture import framed, rotated
 from core.widgets import picture_button, picture_input
 

@@ -45,8 +45,8 @@ class Comparison:
 def mc_dropout() -> list[Comparison]:
     """One trunk and T thinned heads, against T passes through the whole network."""
     from core import store
+    from core.nets import DropoutCNN
     from core.topics.mc_dropout import method
-    from core.topics.mc_dropout.network import DropoutCNN
 
     passes = 50
     run = store.load("mc_dropout/dropout")

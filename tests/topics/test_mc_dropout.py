@@ -20,8 +20,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from core import data, loop
+from core.nets import DropoutCNN
 from core.topics.mc_dropout import method, recipe
-from core.topics.mc_dropout.network import DropoutCNN
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

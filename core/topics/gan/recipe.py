@@ -9,6 +9,7 @@ resuming are those of `core.loop`. What is shown is the running mean of the gene
 import io
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -28,6 +29,9 @@ from core.topics.gan import method, network
 EYES = "photos/resnet"  # the network in whose features pictures are compared
 HELD_OUT = 10  # every tenth face is never trained on
 CHECKED, COMPARED = 2_000, 4_500  # pictures behind a distance: after each epoch, and in the scores
+BLUR = 2.0  # sigma in pixels of the blurred faces whose distance is the ceiling
+READER = "mc_dropout/deterministic"  # the network that reads forged digits, which no generator has met
+MODE = 0.01  # a digit is among what a generator forges if this share of its pictures is read as it
 WATCHED = 16  # latents whose pictures are kept after each epoch
 JPEG_BYTES = 24_576  # the room that those pictures get, padded so that all epochs are of one length
 LAZY = 16  # batches from one R1 penalty to the next, each counted as often (Karras et al. 2020, arXiv:1912.04958)
@@ -96,11 +100,12 @@ def is_held_out(count: int) -> Tensor:
     return torch.arange(count) % HELD_OUT == HELD_OUT - 1
 
 
-def forger(recipe: Recipe) -> nn.Module:
-    """A generator that has learnt nothing."""
-    if recipe.residual:
-        return network.RiseGenerator(latent=recipe.latent, widths=recipe.widths)  # type: ignore[arg-type]
-    return network.DCGenerator(**describe_network(recipe))
+def forger(recipe: Recipe) -> Any:
+    """A generator that has learnt nothing; its `source` says what it is to forge."""
+    kind = network.RiseGenerator if recipe.residual else network.DCGenerator
+    generator = kind(**describe_network(recipe))
+    generator.source = recipe.source  # type: ignore[assignment]
+    return generator
 
 
 def judge(recipe: Recipe) -> nn.Module:
@@ -333,18 +338,23 @@ def _watch(folder: Path, epoch: int, generator: nn.Module, latents: Tensor, labe
 
 
 @torch.inference_mode()
-def drawn(generator: nn.Module, latents: Tensor, labels: Tensor) -> Tensor:
-    """Pictures of latents, (N, C, H, W) in [0, 1] on the CPU, in batches of 64; a conditional one hears the labels."""
+def drawn(generator: nn.Module, latents: Tensor, labels: Tensor, *, together: bool = False) -> Tensor:
+    """Pictures of latents, (N, C, H, W) in [0, 1] on the CPU, in batches of 64; a conditional one hears the labels.
+
+    together  batch normalisation takes its statistics from each batch, not from training
+    """
+    if together:
+        generator = deepcopy(generator).train()  # a copy, since it would also update what training has left
     device = next(generator.parameters()).device
     given = (labels,) if getattr(generator, "classes", 0) else ()
     parts = zip(*(tensor.to(device).split(64) for tensor in (latents, *given)), strict=True)
     return torch.cat([generator(*part).float().cpu() for part in parts])
 
 
-def sampled(generator: Any, count: int, *, seed: int) -> Tensor:
+def sampled(generator: Any, count: int, *, seed: int, together: bool = False) -> Tensor:
     """(count, C, H, W) pictures of new latents; classes in turn where there are any."""
     latents = torch.randn(count, generator.latent, generator=torch.Generator().manual_seed(seed))
-    return drawn(generator, latents, torch.arange(count) % max(getattr(generator, "classes", 0), 1))
+    return drawn(generator, latents, torch.arange(count) % max(getattr(generator, "classes", 0), 1), together=together)
 
 
 @cache
@@ -363,6 +373,102 @@ def features(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         images = F.interpolate(images, size=(64, 64), mode="bilinear").expand(-1, 3, -1, -1)
     return torch.cat([eyes().features(part).mean(dim=(2, 3)) for part in images.split(250)])
+
+
+@cache
+def sets(source: str) -> dict[str, Tensor]:
+    """Features of real pictures, and of what stands at both ends of the scale.
+
+    returns first, second  (COMPARED, F) of two disjoint halves of what trains: their distance is the floor
+            blurred        (COMPARED, F) of the second half; noise, of as many pictures of uniform noise
+            training, held_out  (N, F), (M, F) of all; of digits and clothes the test pictures are held out
+    """
+    recipe = Recipe(source=source)
+    real = material(recipe).images
+    if source == "anime_faces":
+        faces = data.load(source, "all").images
+        others = faces[is_held_out(len(faces))]
+    else:
+        others = F.pad(data.load(source, "test").images, (2,) * 4)
+    rng = torch.Generator().manual_seed(loop.seed_of(13))
+    first, second = torch.randperm(len(real), generator=rng)[: 2 * COMPARED].split(COMPARED)
+    training = features(real)
+    return {
+        "first": training[first],
+        "second": training[second],
+        "blurred": features(blurred(real[second])),
+        "noise": features(torch.rand(real[second].shape, generator=rng)),
+        "training": training,
+        "held_out": features(others),
+    }
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Pictures through a normal window of BLUR pixels, (N, C, H, W)."""
+    reach = round(3 * BLUR)
+    places = torch.arange(-reach, reach + 1)
+    window = (-(places.float() ** 2) / (2 * BLUR**2)).exp()
+    window = (window / window.sum()).view(1, 1, -1, 1).expand(images.shape[1], -1, -1, -1)
+    padded = F.pad(images, (reach,) * 4, mode="reflect")
+    once = F.conv2d(padded, window, groups=images.shape[1])
+    return F.conv2d(once, window.transpose(2, 3), groups=images.shape[1])
+
+
+def nearest(features: Tensor, training: Tensor) -> Tensor:
+    """(N,) Euclidean distances to the nearest of the training pictures."""
+    return torch.cat([torch.cdist(part, training).amin(dim=1) for part in features.split(500)])
+
+
+def evaluate(generator: Any, *, seed: int) -> dict[str, float]:
+    """How far what it forges is from real pictures, once with each kind of statistics.
+
+    returns frechet, kernel, precision, recall with batch normalisation as training left it; `…_together` with
+            statistics of each batch of 64; frechet_floor, …_blurred, …_noise (kernel likewise): the ends of the
+            scale; nearest, nearest_held_out: median distance of forged and of held-out pictures to the nearest
+            training picture. Of digits also modes, how many of ten an independent network reads among
+            COMPARED, and, where a class was asked for, agreed: how often it reads that one
+    """
+    real = sets(generator.source)
+    result: dict[str, float] = {}
+    for together in (False, True):
+        forged = sampled(generator, COMPARED, seed=loop.seed_of(seed, 10), together=together)
+        found, suffix = features(forged), "_together" if together else ""
+        precision, recall = method.precision_recall(real["first"], found)
+        result |= {
+            f"frechet{suffix}": method.frechet(found, real["first"]),
+            f"kernel{suffix}": method.kernel_distance(found, real["first"]),
+            f"precision{suffix}": precision,
+            f"recall{suffix}": recall,
+        }
+        if not together:
+            result["nearest"] = float(nearest(found, real["training"]).median())
+            result |= read(forged, generator) if generator.source == "mnist" else {}
+    for name, end in (("floor", "second"), ("blurred", "blurred"), ("noise", "noise")):
+        result[f"frechet_{name}"] = method.frechet(real[end], real["first"])
+        result[f"kernel_{name}"] = method.kernel_distance(real[end], real["first"])
+    result["nearest_held_out"] = float(nearest(real["held_out"], real["training"]).median())
+    return result
+
+
+def read(forged: Tensor, generator: Any) -> dict[str, float]:
+    """What an independent network reads in forged digits, (N, 1, 32, 32): `modes`, and `agreed` with what was asked."""
+    run = store.load(READER)
+    reader = run.fill(nets.DropoutCNN(**run.network))
+    with torch.inference_mode():
+        digits = torch.cat([reader(part).argmax(dim=1) for part in forged[:, :, 2:-2, 2:-2].split(500)])
+    shares = digits.bincount(minlength=10) / len(digits)
+    scores = {"modes": float((shares >= MODE).sum()), "rarest": float(shares.min())}
+    if generator.classes:
+        scores["agreed"] = float((digits == torch.arange(len(digits)) % generator.classes).float().mean())
+    return scores
+
+
+def restore(run: store.Run) -> nn.Module:
+    """The generator of a stored run, frozen."""
+    kind = network.RiseGenerator if run.config["recipe"]["residual"] else network.DCGenerator
+    generator = run.fill(kind(**run.network))
+    generator.source = run.config["recipe"]["source"]
+    return generator
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core import data, loop, store
+from core.nets import DropoutCNN
 from core.topics.mc_dropout import method
-from core.topics.mc_dropout.network import DropoutCNN
 from core.topics.mc_dropout.picture import rotated
 
 VALIDATION = 5_000
