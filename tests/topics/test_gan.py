@@ -326,3 +326,56 @@ def test_a_generator_learns_what_is_bright():
     forger, _ = recipe.train(asked, seed=0, examples=examples, report=lambda line: None)
     forged = recipe.sampled(forger, 64, seed=1)
     assert float((forged - images.mean(dim=0)).abs().mean()) < 0.1
+
+
+def test_scores_tell_real_pictures_from_noise(monkeypatch):
+    """The generator of this test hands out real pictures, or noise; the sets are random features' stand-ins."""
+    real = torch.rand(200, 8, generator=generator())
+    monkeypatch.setattr(recipe, "COMPARED", 80)
+    monkeypatch.setattr(recipe, "features", lambda images: images.flatten(1)[:, :8])
+    ends = {
+        "first": real[:80],
+        "second": real[80:160],
+        "blurred": 0.5 * real[80:160] + 0.25,
+        "noise": 3 * torch.rand(80, 8, generator=generator(1)),
+        "training": real[:160],
+        "held_out": real[160:],
+    }
+    monkeypatch.setattr(recipe, "sets", lambda source: ends)
+
+    class Forger(torch.nn.Module):
+        latent, source, classes, reach = 4, "anime_faces", 0, 1.0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, latents: Tensor) -> Tensor:
+            return torch.rand(len(latents), 1, 2, 4, generator=generator(7)) * self.reach
+
+    forger = Forger().eval()
+    good = recipe.evaluate(forger, seed=0)
+    forger.reach = 3.0
+    bad = recipe.evaluate(forger, seed=0)
+    assert good["frechet_floor"] < good["frechet_blurred"] < good["frechet_noise"]
+    assert good["frechet"] < good["frechet_blurred"] < bad["frechet"]
+    assert good["precision"] > 0.8 > 0.3 > bad["precision"]
+    assert bad["nearest"] > 1.5 * good["nearest_held_out"]
+    assert good.keys() == bad.keys() >= {"kernel_together", "recall_together"}
+
+
+def test_an_independent_network_reads_what_was_asked_for():
+    """Real digits in the place of forged ones: nine in ten and more are read as what they are."""
+    digits = data.digits()
+    places = [int(torch.nonzero(digits.labels == n % 10)[n // 10, 0]) for n in range(200)]
+    forged = torch.nn.functional.pad(digits.images[places], (2,) * 4)
+
+    class Forger:
+        classes = 10
+
+    found = recipe.read(forged, Forger())
+    assert found["agreed"] > 0.9
+    assert found["modes"] == 10
+    empty = recipe.read(torch.zeros(50, 1, 32, 32), Forger())
+    assert empty["modes"] == 1
+    assert empty["rarest"] == 0

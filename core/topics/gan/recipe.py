@@ -28,7 +28,8 @@ from core.topics.gan import method, network
 
 EYES = "photos/resnet"  # the network in whose features pictures are compared
 HELD_OUT = 10  # every tenth face is never trained on
-CHECKED, COMPARED = 2_000, 4_500  # pictures behind a distance: after each epoch, and in the scores
+CHECKED, COMPARED = 1_500, 2_500  # pictures behind a distance: after each epoch, and in the scores
+KNOWN, UNKNOWN = 9_000, 1_000  # pictures that train, and that do not, whose distances are compared
 BLUR = 2.0  # sigma in pixels of the blurred faces whose distance is the ceiling
 READER = "mc_dropout/deterministic"  # the network that reads forged digits, which no generator has met
 MODE = 0.01  # a digit is among what a generator forges if this share of its pictures is read as it
@@ -379,17 +380,17 @@ def features(images: Tensor) -> Tensor:
 def sets(source: str) -> dict[str, Tensor]:
     """Features of real pictures, and of what stands at both ends of the scale.
 
-    returns first, second  (COMPARED, F) of two disjoint halves of what trains: their distance is the floor
-            blurred        (COMPARED, F) of the second half; noise, of as many pictures of uniform noise
-            training, held_out  (N, F), (M, F) of all; of digits and clothes the test pictures are held out
+    returns first, second  (COMPARED, F) of two disjoint parts of what trains: their distance is the floor
+            blurred        (COMPARED, F) of the second part; noise, of as many pictures of uniform noise
+            training, held_out  (KNOWN, F), (UNKNOWN, F); of digits and clothes test pictures are held out
     """
     recipe = Recipe(source=source)
-    real = material(recipe).images
+    real = material(recipe).images[:KNOWN]
     if source == "anime_faces":
         faces = data.load(source, "all").images
         others = faces[is_held_out(len(faces))]
     else:
-        others = F.pad(data.load(source, "test").images, (2,) * 4)
+        others = F.pad(data.load(source, "test").images[:UNKNOWN], (2,) * 4)
     rng = torch.Generator().manual_seed(loop.seed_of(13))
     first, second = torch.randperm(len(real), generator=rng)[: 2 * COMPARED].split(COMPARED)
     training = features(real)
