@@ -126,6 +126,44 @@ def test_ways_that_are_no_arcs():
         method.slerp(one, -one, torch.tensor([0.5]))
 
 
+# ---- directions, and the way back from a picture
+
+
+def test_directions_are_those_in_which_a_layer_answers_most():
+    """Where y = W z the strongest directions are W's singular vectors, and a step moves y by its spread."""
+    left, _ = torch.linalg.qr(normal(9, 9, seed=1))
+    right, _ = torch.linalg.qr(normal(5, 5, seed=2))
+    strengths = torch.tensor([5.0, 3.0, 1.0, 0.5, 0.1], dtype=torch.float64)
+    weight = left[:, :5] * strengths @ right.T  # (9, 5)
+    latents = normal(20_000, 5)
+    found = method.directions(latents @ weight.T, latents, 2)
+    for direction, expected in zip(found, right.T, strict=False):
+        assert float(direction @ expected / direction.norm()) ** 2 == pytest.approx(1, abs=1e-2)
+        assert float(direction.norm()) == pytest.approx(1, abs=0.03)
+    activations = latents @ weight.T - (latents @ weight.T).mean(dim=0)
+    axes = torch.linalg.eigh(activations.T @ activations).eigenvectors[:, -2:].flip(1)
+    places = activations @ axes
+    slow = torch.linalg.pinv(places) @ (latents - latents.mean(dim=0)) * places.std(dim=0)[:, None]
+    torch.testing.assert_close(found * (found * slow).sum(dim=1, keepdim=True).sign(), slow)
+
+
+def test_the_noise_behind_a_picture_is_found():
+    torch.manual_seed(0)
+    forger = torch.nn.Sequential(torch.nn.Linear(12, 40), torch.nn.Tanh(), torch.nn.Linear(40, 40)).double()
+    for parameter in forger.parameters():
+        parameter.requires_grad_(False)
+    hidden = normal(12, seed=4)
+    hidden *= 12**0.5 / hidden.norm()
+    picture = forger(hidden[None])
+    moments = list(
+        method.projected(lambda z: (forger(z) - picture).square().mean(), normal(12, seed=5), steps=200, rate=0.1)
+    )
+    assert len(moments) == 200
+    assert moments[-1][1] < 1e-3 * moments[0][1]
+    torch.testing.assert_close(moments[-1][0], hidden, atol=0.05, rtol=0)
+    assert all(float(latent.norm()) == pytest.approx(12**0.5) for latent, _ in moments)
+
+
 # ---- distances between sets
 
 
@@ -233,7 +271,7 @@ def test_the_residual_judge_sees_how_alike_a_batch_is():
     judge = network.FallDiscriminator(widths=(4, 8, 8, 16)).eval()
     image = torch.rand(1, 3, 64, 64)
     alike, mixed = image.expand(8, -1, -1, -1), torch.cat([image, torch.rand(7, 3, 64, 64)])
-    assert float((judge(alike)[0] - judge(mixed)[0]).abs()) > 1e-6
+    assert not torch.allclose(judge(alike)[0], judge(mixed)[0], atol=1e-6)
 
 
 def test_in_training_mode_a_face_depends_on_its_neighbours():
@@ -244,6 +282,26 @@ def test_in_training_mode_a_face_depends_on_its_neighbours():
         alone, other = faces(latents)[:1], faces(torch.cat([latents[:1], 3 * latents[1:]]))[:1]
         assert not torch.allclose(alone, other)
         torch.testing.assert_close(faces.eval()(latents)[:1], faces(latents[:1]))
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_settled_copy_makes_what_training_mode_makes(residual):
+    torch.manual_seed(0)
+    forger = (
+        network.RiseGenerator(latent=10, widths=(16, 8, 8, 4, 4))
+        if residual
+        else network.DCGenerator(latent=10, widths=(16, 8, 8, 4), channels=3)
+    ).eval()
+    before = {name: tensor.clone() for name, tensor in forger.state_dict().items()}
+    latents = torch.randn(8, 10)
+    settled = network.settled(forger, latents)
+    with torch.no_grad():
+        together = settled(latents)
+        torch.testing.assert_close(settled(latents[:3]), together[:3])
+        assert not torch.allclose(forger(latents), together)
+        for name, tensor in forger.state_dict().items():
+            assert torch.equal(tensor, before[name])
+        torch.testing.assert_close(forger.train()(latents), together, atol=1e-5, rtol=1e-4)
 
 
 # ---- training

@@ -10,7 +10,7 @@ Symbols: D(x) the score, any number (a logit: sigmoid makes a probability of it)
 of a picture in a fixed network, by which sets of pictures are compared.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -109,6 +109,53 @@ def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
     if float(angle) < 1e-4:
         return (1 - share) * start + share * end
     return (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / angle.sin()
+
+
+def directions(activations: Tensor, latents: Tensor, count: int) -> Tensor:
+    """In which directions of the noise does a layer answer most?
+
+    x = V^T (y - mean y),  V the principal directions of the activations y
+    u_k solves  min sum over n of | z_n - sum over k of u_k x_nk |^2
+    returns u_k times the standard deviation of x_k: a step of 1 is as common as one of any other direction
+
+    activations   (N, F) of a layer for N latents (N, L)
+    count         directions, the strongest first, at most min(F, N - 1)
+    returns       (count, L)
+    source        Harkonen et al. 2020, arXiv:2004.02546, section 2.2
+    """
+    centred = activations - activations.mean(dim=0)
+    axes = torch.linalg.svd(centred, full_matrices=False).Vh[:count]
+    # Which way a direction points is a matter of rounding; its largest number shall be positive.
+    axes = axes * axes.gather(1, axes.abs().argmax(dim=1, keepdim=True)).sign()
+    places = centred @ axes.T
+    found = torch.linalg.lstsq(places, latents - latents.mean(dim=0)).solution
+    return found * places.std(dim=0)[:, None]
+
+
+def projected(
+    loss: Callable[[Tensor], Tensor], start: Tensor, *, steps: int, rate: float
+) -> Iterator[tuple[Tensor, float]]:
+    """Look for the noise whose picture is most like a given one, by gradient descent (Adam).
+
+    loss     from latents (1, L) to a scalar: how unlike the picture is
+    start    (L,); noise of many numbers has a length near sqrt(L), and each step is put back to that length
+    rate     learning rate, falling to 0 along half a cosine
+    yields   after each step the latent (L,) and the loss before it
+    source   Zhu et al. 2016, arXiv:1609.03552, section 4, there from a picture's edit
+    """
+    length = len(start) ** 0.5
+    latent = (start * length / start.norm())[None].clone().requires_grad_()
+    optimizer = torch.optim.Adam([latent], lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        value = loss(latent)
+        value.backward()
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            latent *= length / latent.norm()
+        yield latent.detach()[0].clone(), float(value.detach())
 
 
 def frechet(features: Tensor, others: Tensor) -> float:

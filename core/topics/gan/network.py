@@ -1,11 +1,38 @@
 """Forgers and judges: the DCGAN of 2016, and residual ones that learn more from few pictures."""
 
+from copy import deepcopy
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+@torch.inference_mode()
+def settled(generator: Net, latents: Tensor, labels: Tensor | None = None) -> Net:
+    """A copy whose batch normalisation has the statistics of these latents for good.
+
+    In training mode a picture depends on those that are made beside it. The copy makes of these latents what
+    training mode makes of them, and gives any further latent the place that it would have among them.
+    """
+    copy = deepcopy(generator).train()
+    norms = [module for module in copy.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+        # What training mode divides by counts all N values, what it keeps for later only N - 1.
+        norm.register_forward_hook(_count_all)
+    copy(latents, labels) if labels is not None else copy(latents)
+    return copy.eval()
+
+
+def _count_all(norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    if norm.training and norm.running_var is not None:
+        values = inputs[0].numel() // inputs[0].shape[1]
+        norm.running_var.mul_((values - 1) / values)
 
 
 class DCGenerator(nn.Module):

@@ -9,7 +9,6 @@ resuming are those of `core.loop`. What is shown is the running mean of the gene
 import io
 import time
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -344,12 +343,12 @@ def drawn(generator: nn.Module, latents: Tensor, labels: Tensor, *, together: bo
 
     together  batch normalisation takes its statistics from each batch, not from training
     """
-    if together:
-        generator = deepcopy(generator).train()  # a copy, since it would also update what training has left
     device = next(generator.parameters()).device
     given = (labels,) if getattr(generator, "classes", 0) else ()
     parts = zip(*(tensor.to(device).split(64) for tensor in (latents, *given)), strict=True)
-    return torch.cat([generator(*part).float().cpu() for part in parts])
+    return torch.cat(
+        [(network.settled(generator, *part) if together else generator)(*part).float().cpu() for part in parts]
+    )
 
 
 def sampled(generator: Any, count: int, *, seed: int, together: bool = False) -> Tensor:
