@@ -296,7 +296,6 @@ CARD = Card(
     "brightest pixels decide, likeness how much of it stays when the classifier and the last stage have forgotten. "
     "They disagree, which is the lesson: no single number makes a map true. Each run draws its own pairs and photos.",
     limits=(
-        "The network with CBAM was trained with an earlier recipe: what sets its maps apart may be that.",
         "The two small networks know twenty classes in 64 by 64 pixels; whatever else is shown is explained as one of "
         "them. The networks from the Hub are slower, and not scored here.",
         "An upload is cut to its middle square. Insertion and deletion judge with the network itself, on blurred "

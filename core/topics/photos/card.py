@@ -204,8 +204,6 @@ CARD = Card(
     "baseline answers with the class of the training photo whose pixels are nearest. AUROC: of a test photo and one "
     "of 180 photos of classes never learnt, how often the first has the larger number; 0.5 tells nothing, 1 always.",
     limits=(
-        "The variant with CBAM was trained with an earlier recipe, which never showed it sharp photos: its scores do "
-        "not tell what attention brings.",
         "Twenty classes only, each as it looked in ImageNet; anything else is answered with one of them.",
         "It does not know what it does not know: neither evidence nor share tells other things apart for certain "
         "(AUROC in the table).",
