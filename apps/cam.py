@@ -275,7 +275,17 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         for x, value in enumerate(line)
     ]
     own_photo = {"own": own, "shown": thumbnail(str(values["photo"]))}
-    return Answer(draw.to_json(figure), tiles, numbers, rows, [own_photo], remark)
+    return Answer(draw.to_json(figure), tiles, numbers, rows, [own_photo], remark, idle_for(values))
+
+
+def idle_for(values: Mapping[str, Value]) -> list[str]:
+    """The controls that would not change the answer."""
+    name = values["method"]
+    layered = name in maps.OF_FEATURES and name != "cam"
+    noisy = name == "smooth_grad"
+    used = {"stage": layered, "sigma": noisy, "kind": noisy, "n": noisy or name == "integrated_gradients"}
+    used |= {"x": values["cover"], "y": values["cover"]}
+    return [control for control, matters in used.items() if not matters]
 
 
 def why_empty(case: Case, name: str) -> str:

@@ -373,7 +373,9 @@ def answer(values: Mapping[str, Value], own: str) -> Answer:
         for leaf, (x, y) in zip(shown, where.tolist(), strict=True)
     ]
     view_of = {"own": own, "shown": picture(about.number)}
-    return Answer(draw.to_json(figure), tiles, numbers, table, [view_of], " ".join(remarks))
+    unused = ["margin", "mining", "batch"] if about.label == STRANGER else []
+    unused += ["number"] if own or values["leaf"] != "number" else []
+    return Answer(draw.to_json(figure), tiles, numbers, table, [view_of], " ".join(remarks), unused)
 
 
 def why_none(mining: str, alike: Tensor) -> str:

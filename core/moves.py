@@ -45,6 +45,7 @@ class Answer:
     rows     the table behind the figure, for the CSV
     extras   values for the app's own widgets, in their order
     remark   a sentence for the visitor, about what cannot be shown
+    idle     names of the controls that would not change it
     """
 
     figure: dict[str, Any]
@@ -53,6 +54,12 @@ class Answer:
     rows: Sequence[Mapping[str, Any]]
     extras: Sequence[Any] = ()
     remark: str = ""
+    idle: Sequence[str] = ()
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """The figure as the browser gets it, which also greys the idle controls."""
+        return {**self.figure, "idle": list(self.idle)}
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ class Moves:
         parts = self._parts
         query = self.settings(self.card.address(values), own)
         updates = {
-            parts["figure"]: answer.figure,
+            parts["figure"]: answer.drawn,
             parts["tiles"]: markup.tiles(self.card, answer.tiles),
             parts["address"]: "&".join(f"{name}={text}" for name, text in query.items()),
             parts["note"]: markup.notes(
@@ -185,7 +192,7 @@ class Moves:
             words = self.card.differences(pinned["values"], values)
             if own != pinned["own"]:
                 words.append("another picture")
-            figure_b, tiles_b = answer.figure, updates[parts["tiles"]]
+            figure_b, tiles_b = answer.drawn, updates[parts["tiles"]]
             differences = ". ".join(words) + "." if words else "A and B are the same."
         return updates | {
             parts["figure_b"]: figure_b,

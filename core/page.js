@@ -27,6 +27,7 @@ window.vitrine = (() => {
       thumbnail.style.display = "none"; // whose point may have gone
       frame.classList.toggle("empty", !value);
       if (!value) return;
+      if (frame.closest("#figure")) grey(value.idle || []);
       frame.setAttribute("aria-label", (value.layout.meta || {}).sentence || "");
       frame.style.minHeight = fitting(value.layout).height + "px";
       Plotly.react(frame, value.data, fitting(value.layout), { displayModeBar: false, responsive: true }).then(() => {
@@ -72,6 +73,13 @@ window.vitrine = (() => {
     };
     watch("value", draw);
     draw();
+  }
+
+  // Controls that would not change the answer. A style, since those in a closed accordion are not there yet.
+  const idle = document.head.appendChild(document.createElement("style"));
+  function grey(names) {
+    const rule = (name) => `#control-${name} { opacity: 0.45; --idle: " No effect here." }`;
+    idle.textContent = names.map(rule).join("");
   }
 
   function saveFigure(name) {

@@ -77,6 +77,10 @@ def test_methods_classes_and_layers_answer_at_once(visit: Visit) -> None:
     expected = {"photo": "lion_goldfish", "target": "goldfish", "stage": "late", "method": "layer_cam"}
     assert visitor.sentence == sentence(**expected)
     assert "goldfish's half" in visitor.tiles[-1]
+    opacity = "name => getComputedStyle(document.querySelector(`#control-${name}`)).opacity"
+    assert visitor.page.evaluate(opacity, "sigma") == "0.45", "LayerCAM has no noise"
+    assert visitor.page.evaluate(opacity, "stage") == "1"
+    visitor.picture("cam-idle-control")
 
 
 @pytest.mark.parametrize(

@@ -317,6 +317,18 @@ def forget(card: Card) -> None:
             part.cache_clear()
 
 
+@every_param
+def test_a_control_without_effect_has_none(card: Card, param: Param) -> None:
+    """A page greys controls that would not change its answer; it may not grey any other."""
+    for state in ({}, *(dict(step.set) for step in card.tour)):
+        before = answer_of(card, **state)
+        if param.name in before.idle:
+            for value in ends(param):
+                after = answer_of(card, **{**state, param.name: value})
+                assert dict(after.numbers) == dict(before.numbers)
+                assert after.rows == before.rows
+
+
 @every_topic
 def test_the_same_state_gives_the_same_answer(card: Card) -> None:
     first = answer_of(card)
@@ -338,6 +350,7 @@ def test_the_first_answer_is_the_live_one(card: Card) -> None:
     assert close([list(tile.parts) for tile in first.tiles], [list(tile.parts) for tile in live.tiles])
     assert close(first.figure, json.loads(json.dumps(live.figure)))
     assert close(list(first.extras), json.loads(json.dumps(live.extras)))
+    assert list(first.idle) == list(live.idle)
 
 
 @every_topic
