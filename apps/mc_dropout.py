@@ -163,10 +163,10 @@ def snippet(values: Mapping[str, Value], own: str) -> str:
     mc = values["mode"] == "mc"
     passes = f"passes={values['T']}, rate={values['rate']}" if mc else "passes=1, rate=0"
     return f'''import numpy, torch; from PIL import Image
-from core import store
-from core.topics.mc_dropout import method, network, picture
+from core import nets, store
+from core.topics.mc_dropout import method, picture
 run = store.load("{RUNS[str(values["mode"])]}")
-model = run.fill(network.DropoutCNN(**run.network))
+model = run.fill(nets.DropoutCNN(**run.network))
 image = picture.rotated({upright}, torch.tensor([{float(values["rotate"])}]))
 votes = method.monte_carlo(model, image, {passes}, generator=torch.Generator().manual_seed({values["seed"]}))
 print(method.predictive_mean(votes), method.predictive_entropy(votes), method.mutual_information(votes))'''

@@ -69,11 +69,11 @@ class Recipe:
     mix: float = 0.6
     label_smoothing: float = 0.05
     average: float = 0.995
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1)
     keep_weights: bool = True
 
 
-RECIPES = {"resnet": Recipe(), "cbam": Recipe(attention=True)}
+RECIPES = {"resnet": Recipe(), "cbam": Recipe(attention=True, seeds=(0,))}
 
 
 # What is taken away from the test photos, to see what the network goes by.
