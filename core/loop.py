@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 DIVERGED = 4.0  # times the first loss: a range test counts more than that as a blow-up
+MOST = 32  # moments of a run that a page replays
 Loss = Callable[..., Tensor]  # loss(network, *batch) -> scalar
 Row = dict[str, float]
 Augment = Callable[[tuple[Tensor, ...], torch.Generator], tuple[Tensor, ...]]
@@ -107,12 +108,14 @@ def load_state(folder: Path) -> tuple[int, History, dict[str, Tensor]] | None:
 
 
 def moments(folder: Path) -> dict[str, Tensor]:
-    """What `fit` watched, of the start and after each epoch, stacked: (epochs + 1, …); empty if it watched nothing.
+    """What a run watched, of the start and after each epoch, stacked: (epochs + 1, …); empty if it watched nothing.
 
+    Of a long run MOST moments, the closer together the earlier: (MOST, …).
     raises  FileNotFoundError if one is missing in between
     """
-    count = len(list(folder.glob("moment*.safetensors")))
-    found = [load_file(folder / f"moment{epoch:03}.safetensors") for epoch in range(count)]
+    last = len(list(folder.glob("moment*.safetensors"))) - 1
+    epochs = range(last + 1) if last < MOST else sorted({round(last * (k / (MOST - 1)) ** 1.5) for k in range(MOST)})
+    found = [load_file(folder / f"moment{epoch:03}.safetensors") for epoch in epochs]
     return {name: torch.stack([moment[name] for moment in found]) for name in found[0]} if found else {}
 
 

@@ -310,6 +310,19 @@ def test_what_is_watched_can_be_replayed(tmp_path, digits):
     assert loop.moments(tmp_path) == {}
 
 
+@pytest.mark.parametrize("last", [31, 32, 60, 200])
+def test_of_a_long_run_early_moments_count_more(tmp_path, last):
+    for epoch in range(last + 1):
+        save_file({"epoch": torch.tensor(epoch)}, tmp_path / f"moment{epoch:03}.safetensors")
+    found = loop.moments(tmp_path)["epoch"]
+    gaps = found.diff()
+    assert (int(found[0]), int(found[-1])) == (0, last)
+    assert len(found) <= loop.MOST
+    assert int(gaps.min()) >= 1
+    if last >= loop.MOST:
+        assert int(gaps[-1]) > int(gaps[0])
+
+
 def test_a_finished_run_is_only_read(tmp_path, digits):
     first, again = random_network(), random_network(seed=1)
     history, _ = train(first, digits, epochs=2, folder=tmp_path)

@@ -189,7 +189,7 @@ def test_two_hundred_at_once(gallery: serving.Gallery, capsys: pytest.CaptureFix
     assert mixed_up(DIGITS, outcomes) == []
     assert kinds["failed"] == 0
     assert kinds["answered"] >= 30
-    assert max((o.seconds for _, o in outcomes if o.kind == "busy"), default=0) <= BUSY_S
+    assert max((o.seconds for _, o in outcomes if o.kind == "busy"), default=0) <= SLACK * BUSY_S
 
 
 def test_two_thousand_requests_leave_no_trace(gallery: serving.Gallery, capsys: pytest.CaptureFixture) -> None:

@@ -10,7 +10,7 @@ from referees import library
 from torch import Tensor
 
 from core import data, loop
-from core.topics.gan import method, network, recipe
+from core.topics.gan import method, network, recipe, walks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -274,6 +274,16 @@ def test_the_residual_judge_sees_how_alike_a_batch_is():
     assert not torch.allclose(judge(alike)[0], judge(mixed)[0], atol=1e-6)
 
 
+def test_a_judge_keeps_its_opinion_without_spectral_norm():
+    torch.manual_seed(0)
+    judge = network.FallDiscriminator(widths=(4, 8, 8, 16))
+    images = torch.rand(8, 3, 64, 64)
+    judge(images)
+    free = network.FallDiscriminator(widths=(4, 8, 8, 16), held=False)
+    free.load_state_dict(network.plain(judge))
+    torch.testing.assert_close(free(images), judge.eval()(images))
+
+
 def test_in_training_mode_a_face_depends_on_its_neighbours():
     torch.manual_seed(0)
     faces = network.DCGenerator(latent=10, widths=(16, 8, 8, 4), channels=3)
@@ -437,3 +447,64 @@ def test_an_independent_network_reads_what_was_asked_for():
     empty = recipe.read(torch.zeros(50, 1, 32, 32), Forger())
     assert empty["modes"] == 1
     assert empty["rarest"] == 0
+
+
+@pytest.mark.parametrize("name", ["dcgan", "best", "digits"])
+def test_what_travels_with_the_weights(name, monkeypatch):
+    torch.manual_seed(0)
+    asked = TINY[name]
+    forger = recipe.forger(asked).eval()
+    forger.judged_by = network.plain(recipe.judge(asked)) if asked.residual else {}
+    ends = {"training": torch.rand(40, 8, generator=generator()), "held_out": torch.rand(20, 8, generator=generator(1))}
+    monkeypatch.setattr(recipe, "sets", lambda source: ends)
+    monkeypatch.setattr(recipe, "features", lambda images: images.flatten(1)[:, :8])
+    files = recipe.companions(forger)
+    expected = files["expected.safetensors"]
+    with torch.no_grad():
+        torch.testing.assert_close(forger(expected["input"]), expected["output"])
+    assert files["directions.safetensors"]["directions"].shape == (recipe.DIRECTIONS, 6)
+    assert files["nearest.safetensors"]["forged"].shape == (recipe.UNKNOWN,)
+    assert ("judge.safetensors" in files) == asked.residual
+    if asked.residual:
+        kept = files["training.safetensors"]
+        torch.testing.assert_close(kept["features"] * kept["scale"], ends["training"], atol=0.003, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["dcgan", "best", "digits"])
+def test_the_first_layer_is_what_it_says(name):
+    torch.manual_seed(0)
+    forger = recipe.forger(TINY[name]).eval()
+    latents, heard = torch.randn(3, 6), []
+    layer = forger.begin if name == "best" else forger.begin[0]
+    layer.register_forward_hook(lambda module, inputs, output: heard.append(output.flatten(1)))
+    with torch.no_grad():
+        forger(latents, *([torch.zeros(3, dtype=torch.long)] if name == "digits" else []))
+    found = recipe.first_layer(forger, latents)
+    torch.testing.assert_close(found - found[0], heard[0] - heard[0][0], atol=1e-5, rtol=1e-4)
+
+
+# ---- sheets and ways
+
+
+def test_a_sheet_is_its_seed_s():
+    sheet = walks.sheet(5, 3)
+    assert torch.equal(sheet, walks.sheet(5, 3))
+    assert not torch.equal(sheet, walks.sheet(5, 4))
+    torch.testing.assert_close(walks.sheet(5, 3, truncation=0.5), sheet / 2)
+    other = walks.with_neighbours(sheet, 7, walks.sheet(5, 9))
+    assert (other == sheet).all(dim=1).nonzero().flatten().tolist() == [7]
+
+
+def test_a_walk_passes_its_stops_in_equal_times():
+    stops = walks.sheet(12, 0)[:3]
+    path = walks.along(stops, torch.tensor([0.0, 0.25, 0.5, 1.0]))
+    torch.testing.assert_close(path[[0, 2, 3]], stops)
+    torch.testing.assert_close(path[1], method.slerp(stops[0], stops[1], torch.tensor([0.5]))[0])
+
+
+def test_steps_and_sums_of_noise():
+    latent, directions = torch.tensor([3.0, 4.0]), torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    torch.testing.assert_close(walks.moved(latent, directions, [0.5, -1.0]), torch.tensor([3.5, 2.0]))
+    torch.testing.assert_close(walks.moved(latent, directions, [2.0]), torch.tensor([5.0, 4.0]))
+    sum_of = walks.combined(latent, torch.tensor([3.0, 0.0]), torch.tensor([0.0, -2.0]))
+    torch.testing.assert_close(sum_of, torch.tensor([0.0, 5.0]))

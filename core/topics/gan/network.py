@@ -43,7 +43,7 @@ class DCGenerator(nn.Module):
     latent    numbers of noise
     widths    channels from 4 x 4 on; the size of the picture is 4 * 2^len(widths)
     channels  of the picture
-    classes   if above 0, the class is given beside the noise, one-hot
+    classes   if above 0, the class is given beside the noise, one-hot; classes in turn where none are given
     source    Radford, Metz and Chintala 2016, arXiv:1511.06434, section 3; Mirza and Osindero 2014,
               arXiv:1411.1784, for the class
     """
@@ -64,7 +64,7 @@ class DCGenerator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         if self.classes:
-            assert labels is not None
+            labels = torch.arange(len(latents), device=latents.device) % self.classes if labels is None else labels
             latents = torch.cat([latents, F.one_hot(labels, self.classes).to(latents.dtype)], dim=1)
         return (self.rest(self.begin(latents[:, :, None, None])).tanh() + 1) / 2
 
@@ -158,12 +158,11 @@ class RiseGenerator(nn.Module):
 
 
 class Fall(nn.Module):
-    """A block that halves a map's sides: shortcut(pool(x)) + convolution(leaky(x)), slopes held by spectral norm."""
+    """A block that halves a map's sides: shortcut(pool(x)) + convolution(leaky(x))."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv = spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1))
-        self.shortcut = spectral_norm(nn.Conv2d(inputs, outputs, 1))
+        self.conv, self.shortcut = nn.Conv2d(inputs, outputs, 4, 2, 1), nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.leaky_relu(x, 0.2)) + self.shortcut(F.avg_pool2d(x, 2))
@@ -174,19 +173,23 @@ class FallDiscriminator(nn.Module):
 
     (B, 3, 64, 64) in [0, 1] -> (B, w0, 32, 32) -> … -> (B, w3, 4, 4) -> with the spread over the batch -> (B,)
 
+    held    spectral norm, which training needs; without, the weights are those that `plain` gives
     source  Miyato et al. 2018, arXiv:1802.05957; spread over groups of four: Karras et al. 2018, arXiv:1710.10196
     """
 
-    def __init__(self, *, widths: tuple[int, int, int, int]) -> None:
+    def __init__(self, *, widths: tuple[int, int, int, int], held: bool = True) -> None:
         super().__init__()
-        self.begin = spectral_norm(nn.Conv2d(3, widths[0], 4, 2, 1))
+        self.begin = nn.Conv2d(3, widths[0], 4, 2, 1)
         self.falls = nn.Sequential(*(Fall(i, o) for i, o in pairwise(widths)))
         self.end = nn.Sequential(
             nn.LeakyReLU(0.2),
-            spectral_norm(nn.Conv2d(widths[-1] + 1, widths[-1], 1)),
+            nn.Conv2d(widths[-1] + 1, widths[-1], 1),
             nn.LeakyReLU(0.2),
-            spectral_norm(nn.Conv2d(widths[-1], 1, 4)),
+            nn.Conv2d(widths[-1], 1, 4),
         )
+        if held:
+            for module in [module for module in self.modules() if isinstance(module, nn.Conv2d)]:
+                spectral_norm(module)
 
     def forward(self, images: Tensor) -> Tensor:
         found = self.falls(self.begin(2 * images - 1))
@@ -194,3 +197,12 @@ class FallDiscriminator(nn.Module):
         spread = found.unflatten(0, (group, -1)).var(dim=0, unbiased=False).add(1e-8).sqrt().mean(dim=(1, 2, 3))
         plane = spread.repeat(group).view(-1, 1, 1, 1).expand(-1, 1, *found.shape[2:])
         return self.end(torch.cat([found, plane], dim=1)).flatten()
+
+
+@torch.no_grad()
+def plain(judge: FallDiscriminator) -> dict[str, Tensor]:
+    """The weights of a judge as spectral norm leaves them, for one that is not `held`."""
+    judge.eval()  # in training mode each look at a weight would change it
+    layers = {name: module for name, module in judge.named_modules() if isinstance(module, nn.Conv2d)}
+    weights = {f"{name}.weight": layer.weight.clone() for name, layer in layers.items()}
+    return weights | {f"{name}.bias": layer.bias.clone() for name, layer in layers.items() if layer.bias is not None}

@@ -31,6 +31,7 @@ CHECKED, COMPARED = 1_500, 2_500  # pictures behind a distance: after each epoch
 KNOWN, UNKNOWN = 9_000, 1_000  # pictures that train, and that do not, whose distances are compared
 BLUR = 2.0  # sigma in pixels of the blurred faces whose distance is the ceiling
 READER = "mc_dropout/deterministic"  # the network that reads forged digits, which no generator has met
+DIRECTIONS = 6  # of the noise, that a visitor can follow
 MODE = 0.01  # a digit is among what a generator forges if this share of its pictures is read as it
 WATCHED = 16  # latents whose pictures are kept after each epoch
 JPEG_BYTES = 24_576  # the room that those pictures get, padded so that all epochs are of one length
@@ -85,7 +86,7 @@ SMALL = Recipe(widths=(128, 64, 32), judge_widths=(32, 64, 128), epochs=20, seed
 RECIPES = {
     "dcgan": Recipe(),
     "best": Recipe(
-        residual=True, latent=128, widths=(224, 224, 128, 64, 32), judge_widths=(64, 128, 256, 384), game="hinge",
+        residual=True, latent=128, widths=(224, 224, 128, 64, 32), judge_widths=(64, 128, 256, 352), game="hinge",
         norm=False, perturb=True, mirror=True, average=0.999, epochs=120, batch=32,
     ),
     "wgan_gp": Recipe(
@@ -279,13 +280,14 @@ def train(
     folder: Path | None = None,
     budget_s: float = float("inf"),
     report: Callable[[str], None] = print,
-) -> tuple[nn.Module, loop.History]:
+) -> tuple[Any, loop.History]:
     """Train one generator against one discriminator.
 
     seed      decides initial weights, order and noise
     examples  `material(recipe)` by default
     folder    where a killed run is taken up again, and where `WATCHED` pictures of each epoch are kept
-    returns   the generator in eval mode, its weights rounded to fp16, and its history
+    returns   the generator in eval mode, its weights rounded to fp16, and its history; `judged_by` are the weights of
+              a residual one's discriminator
     """
     examples = examples or material(recipe)
     players, history, done = Players(recipe, seed), loop.History(), 0
@@ -321,7 +323,10 @@ def train(
             _watch(folder, epoch + 1, players.shown, watched, asked)
             loop.save_state(folder, epoch + 1, history, players.tensors())
         report("  ".join(f"{name} {value:.4g}" for name, value in history.rows[-1].items()))
-    return store.rounded(players.shown.cpu()), history
+    generator: Any = store.rounded(players.shown.cpu())
+    judged_by = players.judge.cpu()
+    generator.judged_by = network.plain(judged_by) if isinstance(judged_by, network.FallDiscriminator) else {}
+    return generator, history
 
 
 def _watch(folder: Path, epoch: int, generator: nn.Module, latents: Tensor, labels: Tensor) -> None:
@@ -334,7 +339,8 @@ def _watch(folder: Path, epoch: int, generator: nn.Module, latents: Tensor, labe
     Image.fromarray(values.squeeze()).save(buffer, "JPEG", quality=80)
     found = np.frombuffer(buffer.getvalue(), np.uint8)
     padded = np.pad(found, (0, JPEG_BYTES - len(found)))  # what follows a JPEG's end is ignored
-    save_file({"sheets": torch.from_numpy(padded.copy())}, folder / f"moment{epoch:03}.safetensors")
+    moment = {"sheets": torch.from_numpy(padded.copy()), "epoch": torch.tensor(epoch)}
+    save_file(moment, folder / f"moment{epoch:03}.safetensors")
 
 
 @torch.inference_mode()
@@ -461,6 +467,46 @@ def read(forged: Tensor, generator: Any) -> dict[str, float]:
     if generator.classes:
         scores["agreed"] = float((digits == torch.arange(len(digits)) % generator.classes).float().mean())
     return scores
+
+
+@torch.inference_mode()
+def companions(generator: Any) -> dict[str, dict[str, Tensor]]:
+    """The files that travel with the weights, by name.
+
+    expected.safetensors    latents and what becomes of them, so that any copy can be checked without data
+    directions.safetensors  directions (DIRECTIONS, L): see `method.directions`, of the first layer
+    nearest.safetensors     forged, held_out (UNKNOWN,): distances to the nearest training picture
+    judge.safetensors       with residual networks: the discriminator, without spectral norm
+    training.safetensors    with residual networks: features (KNOWN, F) uint8 of what trained, times scale (F,)
+    """
+    rng = torch.Generator().manual_seed(loop.seed_of(14))
+    latents = torch.randn(10_000, generator.latent, generator=rng)
+    real = sets(generator.source)
+    forged = features(sampled(generator, UNKNOWN, seed=loop.seed_of(15)))
+    files = {
+        "expected.safetensors": {"input": latents[:16], "output": generator(latents[:16])},
+        "directions.safetensors": {
+            "directions": method.directions(first_layer(generator, latents), latents, DIRECTIONS)
+        },
+        "nearest.safetensors": {
+            "forged": nearest(forged, real["training"]),
+            "held_out": nearest(real["held_out"], real["training"]),
+        },
+    }
+    if generator.judged_by:
+        scale = real["training"].amax(dim=0).clamp_min(1e-9) / 255
+        small = (real["training"] / scale).round().to(torch.uint8)
+        files["judge.safetensors"] = {name: weight.half() for name, weight in generator.judged_by.items()}
+        files["training.safetensors"] = {"features": small, "scale": scale}
+    return files
+
+
+def first_layer(generator: Any, latents: Tensor) -> Tensor:
+    """What the first layer makes of latents, before it is normalised: (N, F)."""
+    if isinstance(generator, network.RiseGenerator):
+        return generator.begin(latents)
+    weight = generator.begin[0].weight[: generator.latent].flatten(1)
+    return latents @ weight  # of a transposed convolution over a single place; what the class adds is the same for all
 
 
 def restore(run: store.Run) -> nn.Module:
