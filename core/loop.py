@@ -107,6 +107,12 @@ def load_state(folder: Path) -> tuple[int, History, dict[str, Tensor]] | None:
     return int(metadata["epoch"]), History(json.loads(metadata["history"])), load_file(path)
 
 
+def keep_moment(folder: Path, epoch: int, tensors: Mapping[str, Tensor]) -> None:
+    """Leave what a page is to replay of one epoch, 0 being before training, where `moments` finds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(tensors), folder / f"moment{epoch:03}.safetensors")
+
+
 def moments(folder: Path) -> dict[str, Tensor]:
     """What a run watched, of the start and after each epoch, stacked: (epochs + 1, …); empty if it watched nothing.
 
@@ -221,8 +227,7 @@ def fit(
     steps = epochs * steps_per_epoch
     started, slowest_s = time.monotonic(), 0.0
     if folder and watch and done == 0 and accelerator.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(dict(watch(network.eval())), folder / "moment000.safetensors")
+        keep_moment(folder, 0, watch(network.eval()))
     # Layers that draw random numbers (nn.Dropout) use the global generator: it is seeded
     # per epoch inside a fork, so that a resumed run draws the same and nobody else notices.
     devices = [device] if device.type == "cuda" else []
@@ -257,7 +262,7 @@ def fit(
             history.rows.append({"epoch": epoch + 1, "seconds": seconds, "loss": mean_loss, **scores})
             if accelerator.is_main_process:
                 if folder and watch:
-                    save_file(dict(watch(shown)), folder / f"moment{epoch + 1:03}.safetensors")
+                    keep_moment(folder, epoch + 1, watch(shown))
                 if folder:
                     weights = {f"{part}.{leaf}": t for part, m in kept.items() for leaf, t in m.state_dict().items()}
                     save_state(folder, epoch + 1, history, weights | optimizer_tensors(optimizer))

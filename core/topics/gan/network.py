@@ -141,6 +141,8 @@ class RiseGenerator(nn.Module):
     source  blocks as in Miyato et al. 2018, arXiv:1802.05957, figure 4; excitation see `Excite`
     """
 
+    classes = 0  # none can be asked for
+
     def __init__(self, *, latent: int, widths: tuple[int, int, int, int, int]) -> None:
         super().__init__()
         self.latent, self.width = latent, widths[0]

@@ -1,6 +1,6 @@
 """How the weights are made.
 
-make train TOPIC=gan      faces: hours per run on one core; clothes and digits: minutes
+make train TOPIC=gan      hours per run on one core
 
 Generator and discriminator take turns, so this topic has a loop of its own; seeds, order, history and
 resuming are those of `core.loop`. What is shown is the running mean of the generator's weights.
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save_file
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -82,7 +82,6 @@ class Recipe:
     keep_weights: bool = True
 
 
-SMALL = Recipe(widths=(128, 64, 32), judge_widths=(32, 64, 128), epochs=20, seeds=(0, 1, 2))
 RECIPES = {
     "dcgan": Recipe(),
     "best": Recipe(
@@ -331,7 +330,6 @@ def train(
 
 def _watch(folder: Path, epoch: int, generator: nn.Module, latents: Tensor, labels: Tensor) -> None:
     """Keep what the generator makes of the same latents, as one JPEG, for a page that replays it."""
-    folder.mkdir(parents=True, exist_ok=True)
     pictures = drawn(generator, latents, labels)
     sheet = torch.cat([torch.cat(list(row), dim=2) for row in pictures.view(4, -1, *pictures.shape[1:])], dim=1)
     values = np.asarray((sheet.permute(1, 2, 0) * 255).round().to(torch.uint8))
@@ -339,18 +337,17 @@ def _watch(folder: Path, epoch: int, generator: nn.Module, latents: Tensor, labe
     Image.fromarray(values.squeeze()).save(buffer, "JPEG", quality=80)
     found = np.frombuffer(buffer.getvalue(), np.uint8)
     padded = np.pad(found, (0, JPEG_BYTES - len(found)))  # what follows a JPEG's end is ignored
-    moment = {"sheets": torch.from_numpy(padded.copy()), "epoch": torch.tensor(epoch)}
-    save_file(moment, folder / f"moment{epoch:03}.safetensors")
+    loop.keep_moment(folder, epoch, {"sheets": torch.from_numpy(padded.copy()), "epoch": torch.tensor(epoch)})
 
 
 @torch.inference_mode()
-def drawn(generator: nn.Module, latents: Tensor, labels: Tensor, *, together: bool = False) -> Tensor:
+def drawn(generator: Any, latents: Tensor, labels: Tensor, *, together: bool = False) -> Tensor:
     """Pictures of latents, (N, C, H, W) in [0, 1] on the CPU, in batches of 64; a conditional one hears the labels.
 
     together  batch normalisation takes its statistics from each batch, not from training
     """
     device = next(generator.parameters()).device
-    given = (labels,) if getattr(generator, "classes", 0) else ()
+    given = (labels,) if generator.classes else ()
     parts = zip(*(tensor.to(device).split(64) for tensor in (latents, *given)), strict=True)
     return torch.cat(
         [(network.settled(generator, *part) if together else generator)(*part).float().cpu() for part in parts]
@@ -360,7 +357,7 @@ def drawn(generator: nn.Module, latents: Tensor, labels: Tensor, *, together: bo
 def sampled(generator: Any, count: int, *, seed: int, together: bool = False) -> Tensor:
     """(count, C, H, W) pictures of new latents; classes in turn where there are any."""
     latents = torch.randn(count, generator.latent, generator=torch.Generator().manual_seed(seed))
-    return drawn(generator, latents, torch.arange(count) % max(getattr(generator, "classes", 0), 1), together=together)
+    return drawn(generator, latents, torch.arange(count) % max(generator.classes, 1), together=together)
 
 
 @cache
@@ -411,13 +408,7 @@ def sets(source: str) -> dict[str, Tensor]:
 
 def blurred(images: Tensor) -> Tensor:
     """Pictures through a normal window of BLUR pixels, (N, C, H, W)."""
-    reach = round(3 * BLUR)
-    places = torch.arange(-reach, reach + 1)
-    window = (-(places.float() ** 2) / (2 * BLUR**2)).exp()
-    window = (window / window.sum()).view(1, 1, -1, 1).expand(images.shape[1], -1, -1, -1)
-    padded = F.pad(images, (reach,) * 4, mode="reflect")
-    once = F.conv2d(padded, window, groups=images.shape[1])
-    return F.conv2d(once, window.transpose(2, 3), groups=images.shape[1])
+    return torch.from_numpy(gaussian_filter(images.numpy(), sigma=(0, 0, BLUR, BLUR), mode="nearest"))
 
 
 def nearest(features: Tensor, training: Tensor) -> Tensor:
