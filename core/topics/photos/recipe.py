@@ -6,7 +6,7 @@ Expected: seven of eight test photos right (resnet); the config.json of each run
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,17 @@ class Recipe:
     keep_weights: bool = True
 
 
-RECIPES = {"resnet": Recipe(), "cbam": Recipe(attention=True, seeds=(0,))}
+# A quarter of the epochs, enough to tell what helps, and one change each.
+SHORT = Recipe(epochs=16, seeds=(0,), keep_weights=False)
+RECIPES = {
+    "resnet": Recipe(),
+    "cbam": Recipe(attention=True, seeds=(0,)),
+    "short": SHORT,
+    "no_mixing": replace(SHORT, mix=0.0),
+    "no_average": replace(SHORT, average=0.0),
+    "all_resampled": replace(SHORT, sharp=0.0),
+    "none_resampled": replace(SHORT, sharp=1.0),
+}
 
 
 # What is taken away from the test photos, to see what the network goes by.
