@@ -25,7 +25,7 @@ from torch import Tensor
 
 from core import hub, store
 from core.card import PUBLISHED, Published, Refused
-from core.nets import ImageNet, staged
+from core.nets import ImageNet, folded, staged
 
 LIMIT_MB = 350
 LOAD_BUDGET_S = 120.0  # a visitor waits no longer
@@ -314,7 +314,7 @@ def _checked(published: Published, commit: str, config_path: Path, path: Path) -
     stored = store.tensors(path, name)
     store.check_leaves(stored, network, name)
     network.load_state_dict(stored, assign=True)
-    whole = staged(network.float(), mean=mean, std=std)
+    whole = staged(folded(network.float().eval()), mean=mean, std=std)
     if whole.stages != published.stages:
         raise ValueError(f"{published.architecture}: expected stages {published.stages}, found {whole.stages}")
     frozen = whole.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -6,12 +6,16 @@ method that looks inside asks for what it needs, and hooks nothing.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Kind = TypeVar("Kind", bound=nn.Module)
 
 
 class Staged(nn.Module):
@@ -283,6 +287,23 @@ def quick(network: Staged) -> Staged | Quick:
 def bfloat16_units() -> bool:
     """Does this processor compute in bfloat16? Others have to take it apart, which is slower than float32."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def folded(network: Kind) -> Kind:
+    """Put each batch normalisation into the convolution before it: the same answers in fewer steps.
+
+    w' = w gamma / sigma,   b' = (b - mean) gamma / sigma + beta
+
+    network  in eval mode; it is changed
+    returns  the same object; convolution and normalisation are one where they are registered one after the other
+    """
+    with torch.inference_mode(False):
+        for parent in list(network.modules()):
+            for (place, conv), (after, norm) in pairwise(list(parent.named_children())):
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    setattr(parent, place, fuse_conv_bn_eval(conv, norm))
+                    setattr(parent, after, getattr(norm, "act", nn.Identity()))  # timm's norms bring their ReLU
+    return network
 
 
 class ImageNet(Staged):

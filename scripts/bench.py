@@ -98,19 +98,24 @@ def cam() -> list[Comparison]:
     from core import nets
 
     torch.manual_seed(0)
-    small = nets.ResNet(classes=20, widths=(48, 112, 240), blocks=(1, 2, 2))
-    subjects = {
-        "MobileNetV2, one photo of 224x224 pixels": (mobilenet().eval(), torch.rand(1, 3, 224, 224)),
-        "ResNet, one photo of 64x64 pixels": (small.eval(), torch.rand(1, 3, 64, 64)),
+    large = mobilenet().eval()
+    small = nets.ResNet(classes=20, widths=(48, 112, 240), blocks=(1, 2, 2)).eval()
+    subjects = {  # the second network is the first one as a page has it
+        "MobileNetV2, one photo of 224x224 pixels": (
+            large,
+            nets.folded(copy.deepcopy(large)),
+            torch.rand(1, 3, 224, 224),
+        ),
+        "ResNet, one photo of 64x64 pixels": (small, small, torch.rand(1, 3, 64, 64)),
     }
     return [
-        comparison
-        for name, (network, image) in subjects.items()
-        for comparison in (grad_cam_comparison(name, network, image), smooth_grad_comparison(name, network, image))
+        compare(name, network, served, image)
+        for name, (network, served, image) in subjects.items()
+        for compare in (grad_cam_comparison, smooth_grad_comparison)
     ]
 
 
-def grad_cam_comparison(name: str, network: "nets.Staged", image: Tensor) -> Comparison:
+def grad_cam_comparison(name: str, network: "nets.Staged", served: "nets.Staged", image: Tensor) -> Comparison:
     from pytorch_grad_cam import GradCAM as GradCam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     from torchcam.methods import GradCAM as TorchCam
@@ -118,8 +123,8 @@ def grad_cam_comparison(name: str, network: "nets.Staged", image: Tensor) -> Com
     import core.vision  # noqa: F401  (before the libraries that import torchvision)
     from core.topics.cam import method
 
-    network = network.requires_grad_(False)
-    target = torch.zeros_like(network(image))
+    served = served.requires_grad_(False)
+    target = torch.zeros_like(served(image))
     target[0, 3] = 1
 
     def with_torchcam(model: "nets.Staged", asked: Tensor) -> Way:
@@ -132,12 +137,12 @@ def grad_cam_comparison(name: str, network: "nets.Staged", image: Tensor) -> Com
 
     layouts = {"": torch.contiguous_format, "channels last": torch.channels_last}
     forwards = {
-        layout: functools.partial(network, image.contiguous(memory_format=memory)) for layout, memory in layouts.items()
+        layout: functools.partial(served, image.contiguous(memory_format=memory)) for layout, memory in layouts.items()
     }
     return Comparison(
         title=f"Grad-CAM of the last stage: {name}",
         ways={
-            "`method.grad_cam`": lambda: method.grad_cam(network, image, target),
+            "`method.grad_cam`": lambda: method.grad_cam(served, image, target),
             **fastest("one pass without a map, for scale", forwards),
             **both_ways("torchcam", settings_for(network, image, with_torchcam)),
             **both_ways("grad-cam", settings_for(network, image, with_grad_cam)),
@@ -145,20 +150,22 @@ def grad_cam_comparison(name: str, network: "nets.Staged", image: Tensor) -> Com
     )
 
 
-def smooth_grad_comparison(name: str, network: "nets.Staged", image: Tensor) -> Comparison:
+def smooth_grad_comparison(name: str, network: "nets.Staged", served: "nets.Staged", image: Tensor) -> Comparison:
     from captum.attr import NoiseTunnel, Saliency
 
+    from core import nets
     from core.topics.cam import method
 
     samples, sigma = 25, 0.15
-    network = network.requires_grad_(False)
-    target = torch.zeros_like(network(image))
+    served = served.requires_grad_(False)
+    target = torch.zeros_like(served(image))
     target[0, 3] = 1
     generator = torch.Generator().manual_seed(0)
     deviation = sigma * float(image.max() - image.min())
 
     def own(count: int) -> Way:
-        return lambda: method.smooth_grad(network, image, target, samples=count, sigma=sigma, generator=generator)
+        asked = nets.quick(served)
+        return lambda: method.smooth_grad(asked, image, target, samples=count, sigma=sigma, generator=generator)
 
     def with_captum(at_once: int) -> Callable[["nets.Staged", Tensor], Way]:
         options = {"nt_samples": samples, "nt_samples_batch_size": at_once, "stdevs": deviation, "abs": False}

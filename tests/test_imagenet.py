@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from core import data, imagenet, store
 from core import hub as fetching
 from core.card import PUBLISHED, Published, Refused
-from core.nets import staged
+from core.nets import folded, staged
 from core.vision import torchvision
 
 import timm  # isort: skip  (needs torchvision, which has its own door)
@@ -106,6 +106,7 @@ def test_a_listed_network_has_the_stages_and_the_size_that_are_listed(name: str)
     assert (wrapped.classifier is None) == (name == "convnext")
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / 1e6
     assert size == pytest.approx(published.megabytes, abs=0.15)
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in folded(network.eval()).modules())
 
 
 SMALL = {
@@ -138,6 +139,24 @@ def test_every_stage_leads_to_the_same_logits(family: str) -> None:
             torch.testing.assert_close(rebuilt, logits, rtol=1e-5, atol=1e-5)
         else:
             assert wrapped.classifier is None
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_folded_norms_change_no_logit(family: str) -> None:
+    architecture, options, _ = SMALL[family]
+    network = module(architecture, num_classes=3, **options).eval()
+    generator = torch.Generator().manual_seed(2)
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:  # as after a training
+        norm.weight.data.uniform_(0.5, 2, generator=generator)
+        norm.bias.data.normal_(0, 0.5, generator=generator)
+        norm.running_mean.normal_(0, 0.5, generator=generator)
+        norm.running_var.uniform_(0.5, 2, generator=generator)
+    images = torch.rand(2, 3, 160, 160, generator=generator)
+    with torch.no_grad():
+        expected = network(images)
+        torch.testing.assert_close(folded(network)(images), expected, rtol=1e-4, atol=1e-5)
+    assert bool(norms) == (family in ("resnet", "mobilenet"))
 
 
 def test_what_has_no_map_of_features_is_refused() -> None:
