@@ -69,7 +69,7 @@ class Recipe:
     mix: float = 0.6
     label_smoothing: float = 0.05
     average: float = 0.995
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2)
     keep_weights: bool = True
 
 
