@@ -43,7 +43,7 @@ class Recipe:
     keep_weights: bool = False
 
 
-RECIPES = {"resnet": Recipe(uses="photos/resnet"), "cbam": Recipe(uses="photos/cbam")}
+RECIPES = {"resnet": Recipe(uses="photos/resnet", seeds=(0, 1, 2)), "cbam": Recipe(uses="photos/cbam")}
 
 
 def train(
