@@ -115,6 +115,11 @@ def cam() -> list[Comparison]:
     ]
 
 
+def as_loaded(network: "nets.Staged", served: "nets.Staged") -> str:
+    """How the page's network differs from the one that the libraries get, for the table."""
+    return "" if served is network else " (norms inside the convolutions, as the page loads it)"
+
+
 def grad_cam_comparison(name: str, network: "nets.Staged", served: "nets.Staged", image: Tensor) -> Comparison:
     from pytorch_grad_cam import GradCAM as GradCam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -142,7 +147,7 @@ def grad_cam_comparison(name: str, network: "nets.Staged", served: "nets.Staged"
     return Comparison(
         title=f"Grad-CAM of the last stage: {name}",
         ways={
-            "`method.grad_cam`": lambda: method.grad_cam(served, image, target),
+            f"`method.grad_cam`{as_loaded(network, served)}": lambda: method.grad_cam(served, image, target),
             **fastest("one pass without a map, for scale", forwards),
             **both_ways("torchcam", settings_for(network, image, with_torchcam)),
             **both_ways("grad-cam", settings_for(network, image, with_grad_cam)),
@@ -163,8 +168,10 @@ def smooth_grad_comparison(name: str, network: "nets.Staged", served: "nets.Stag
     generator = torch.Generator().manual_seed(0)
     deviation = sigma * float(image.max() - image.min())
 
+    asked = nets.quick(served)
+    how = " (bfloat16, as the page asks it)" if asked is not served else as_loaded(network, served)
+
     def own(count: int) -> Way:
-        asked = nets.quick(served)
         return lambda: method.smooth_grad(asked, image, target, samples=count, sigma=sigma, generator=generator)
 
     def with_captum(at_once: int) -> Callable[["nets.Staged", Tensor], Way]:
@@ -183,7 +190,7 @@ def smooth_grad_comparison(name: str, network: "nets.Staged", served: "nets.Stag
     return Comparison(
         title=f"SmoothGrad: {name}",
         ways={
-            f"`method.smooth_grad`, {samples} samples": own(samples),
+            f"`method.smooth_grad`, {samples} samples{how}": own(samples),
             "the same, 5 samples": own(5),
             "the same, 100 samples": own(100),
             **both_ways(f"Captum's NoiseTunnel, {samples} samples", tried),

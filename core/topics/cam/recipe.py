@@ -1,6 +1,6 @@
 """How good are the maps? Nothing is trained: the network is that of the topic photos.
 
-    make train TOPIC=cam       eight to eleven minutes per variant on one core
+    make train TOPIC=cam       eight to fourteen minutes per draw on one core
 
 Expected: CAM, Grad-CAM and Ablation-CAM put more than four fifths of their mass on the half that was
 asked for, the gradients of pixels less than three fifths; guided backpropagation inserts best, and is

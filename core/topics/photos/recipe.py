@@ -1,6 +1,6 @@
 """How the weights are made.
 
-make train TOPIC=photos       an hour per run on one core
+make train TOPIC=photos       an hour and a half per run on one core, 25 minutes for a short one
 
 Expected: seven of eight test photos right (resnet); the config.json of each run has the figures.
 """
