@@ -247,14 +247,27 @@ def _characters(source: Source, split: str) -> Examples:
 
 
 def _photos(source: Source, split: str) -> Examples:
-    """Decode a tar of `<split>/<class>/<name>.jpg`, without `<split>/` if it is whole, by class and name.
+    """Decode all photos of `_members`."""
+    found = _members(source, split)
+    images = torch.from_numpy(np.stack([_decoded(content) for _, content in found])).permute(0, 3, 1, 2)
+    return Examples(images.float() / 255, torch.tensor([label for label, _ in found]), source.classes)
+
+
+def _decoded(jpeg: bytes) -> np.ndarray:
+    import io
+
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+
+
+def _members(source: Source, split: str) -> list[tuple[int, bytes]]:
+    """A tar of `<split>/<class>/<name>.jpg`, without `<split>/` if it is whole: class and file of each, in that order.
 
     Names that are numbers come in the order of the numbers.
     """
     import io
     import tarfile
-
-    from PIL import Image
 
     found = []
     with tarfile.open(fileobj=io.BytesIO(_given(source))) as tar:
@@ -262,13 +275,19 @@ def _photos(source: Source, split: str) -> Examples:
             # Pictures of a single class lie in no folder of its name.
             *parts, kind, name = [*(source.classes if "/" not in member.name else ()), *member.name.split("/")]
             if member.isfile() and parts == ([] if split == "all" else [split]):
-                picture = Image.open(tar.extractfile(member)).convert("RGB")  # type: ignore[arg-type]
                 stem = name.removesuffix(".jpg")
                 place = (source.classes.index(kind.replace("_", " ")), int(stem) if stem.isdecimal() else 0, stem)
-                found.append((place, np.asarray(picture)))
+                found.append((place, tar.extractfile(member).read()))  # type: ignore[union-attr]
     found.sort(key=lambda photo: photo[0])
-    images = torch.from_numpy(np.stack([pixels for _, pixels in found])).permute(0, 3, 1, 2)
-    return Examples(images.float() / 255, torch.tensor([place[0] for place, _ in found]), source.classes)
+    return [(place[0], content) for place, content in found]
+
+
+def files(name: str, split: str) -> list[bytes]:
+    """The JPEGs of a source that is a tar of photos, in the order of `load`, for who needs a few of them.
+
+    raises  MissingSource if the tar is not here
+    """
+    return [content for _, content in _members(SOURCES[name], split)]
 
 
 def _listed(source: Source) -> Examples:

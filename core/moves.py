@@ -26,6 +26,7 @@ from core.serve import GATE, TURNS
 
 DEADLINE_S = 10.0
 CROWDED_S = 3.0  # of computing for a sheet, while others wait for their turn
+SHEETS = 40  # visitors per Space who may draw sheets, turn by turn
 SHEET_PATIENCE_S = 5.0  # for a slot; others have less
 NOT_IN_LINK = "Your own picture is not part of the link."
 LEFT_OUT = "The link was copied beside somebody's own picture, which no link carries: a sample stands in its place."
@@ -496,33 +497,43 @@ class Moves:
 
         yields  HTML, and beside it how long it takes until something comes
         """
-        html, spent_s, late = "", 0.0, False
+        html = ""
         try:
             values, own = self.read(raw)
-            parts = self.sheets[title](values, own)
-
-            def compute() -> tuple[str, float]:
-                with GATE.enter(patience_s=SHEET_PATIENCE_S):  # anew for each part, so that others come in between
-                    begin = time.monotonic()
-                    return next(parts, ""), time.monotonic() - begin
-
-            if TURNS.taken:
-                yield html, markup.progress(f"Waiting for your turn, number {TURNS.waiting + 1} in the queue.")
-            while True:
-                async with TURNS.turn():
-                    part, seconds = await uninterrupted(asyncio.to_thread(compute))
-                    crowded = TURNS.waiting > 0
-                if not part:
-                    return
-                html, spent_s = part, spent_s + seconds
-                yield html, ""
-                limit_s = CROWDED_S if crowded else self.deadline_s
-                if late and spent_s > limit_s:
-                    why = ", since others are waiting" if crowded else ""
-                    raise Refused(f"Stopped after {spent_s:.0f} seconds{why}; what was reached so far is shown.")
-                late = spent_s > limit_s  # one part more tells whether this one was the last
+            async for part, waiting in self.in_turns(self.sheets[title](values, own)):
+                html = part or html
+                yield html, markup.progress(waiting) if waiting else ""
         except Exception as error:  # noqa: BLE001  as in `guarded`
             yield html + markup.notes([self.explain(error)], error=True), ""
+
+    async def in_turns(self, parts: Iterator[Result]) -> AsyncIterator[tuple[Result | None, str]]:
+        """Work that takes seconds, part by part, in turn with that of other visitors.
+
+        yields  a part and ""; or None and what there is to wait for
+        raises  Refused when its time is up and there is more to come
+        """
+        spent_s, late = 0.0, False
+
+        def compute() -> tuple[Result | None, float]:
+            with GATE.enter(patience_s=SHEET_PATIENCE_S):  # anew for each part, so that others come in between
+                begin = time.monotonic()
+                return next(parts, None), time.monotonic() - begin
+
+        if TURNS.taken:
+            yield None, f"Waiting for your turn, number {TURNS.waiting + 1} in the queue."
+        while True:
+            async with TURNS.turn():
+                part, seconds = await uninterrupted(asyncio.to_thread(compute))
+                crowded = TURNS.waiting > 0
+            if part is None:
+                return
+            spent_s += seconds
+            yield part, ""
+            limit_s = CROWDED_S if crowded else self.deadline_s
+            if late and spent_s > limit_s:
+                why = ", since others are waiting" if crowded else ""
+                raise Refused(f"Stopped after {spent_s:.0f} seconds{why}; what was reached so far is shown.")
+            late = spent_s > limit_s  # one part more tells whether this one was the last
 
     def listen(
         self,
@@ -530,18 +541,25 @@ class Moves:
         handler: Callable[..., Iterator[Mapping[Any, Any]]],
         inputs: Sequence[Any],
         outputs: Sequence[Any],
-    ) -> None:
+        *,
+        long: bool = False,
+    ) -> Any:
         """Wire an event of an app's own tab.
 
         handler  handler(values, own, *inputs) -> updates by component, which are among `outputs`, each part
                  computed inside the gate, so that others come in between
+        long     it takes seconds: visitors take turns, part by part
+        returns  what an event that `cancels` it names
         """
         note = self._parts["note"]
 
+        def parts_of(raw: Sequence[Any]) -> Iterator[Mapping[Any, Any]]:
+            values, own = self.read(raw[len(inputs) :])
+            return handler(values, own, *raw[: len(inputs)])
+
         def run(*raw: Any) -> Iterator[Mapping[Any, Any]]:
             try:
-                values, own = self.read(raw[len(inputs) :])
-                parts = handler(values, own, *raw[: len(inputs)])
+                parts = parts_of(raw)
                 while True:
                     with GATE.enter():
                         part = next(parts, None)
@@ -551,8 +569,21 @@ class Moves:
             except Exception as error:  # noqa: BLE001  as in `guarded`
                 yield {note: markup.notes([self.explain(error)], error=True)}
 
+        async def take_turns(*raw: Any) -> AsyncIterator[Mapping[Any, Any]]:
+            try:
+                async for part, waiting in self.in_turns(parts_of(raw)):
+                    yield {note: markup.progress(waiting) if waiting else "", **(part or {})}
+            except Exception as error:  # noqa: BLE001  as in `guarded`
+                yield {note: markup.notes([self.explain(error)], error=True)}
+
         held = [self._widgets.own] if self._widgets.own else []
-        event(run, [*inputs, *self._controls.values(), *held], **{**self.common, "outputs": [*outputs, note]})
+        wiring = {**self.common, **(self.lane if long else {}), "outputs": [*outputs, note]}
+        return event(take_turns if long else run, [*inputs, *self._controls.values(), *held], **wiring)
+
+    @property
+    def lane(self) -> dict[str, Any]:
+        """How events are wired that take seconds: beside the quick ones, in turns of their own."""
+        return {"concurrency_id": f"{self.card.slug} sheet", "concurrency_limit": SHEETS}
 
     @property
     def common(self) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from core.moves import UNPINNED, Answer, Moves
 from core.serve import QUEUE_SIZE, SESSIONS
 from core.widgets import control, figure_view
 
-SHEETS = 40  # visitors per Space who may draw sheets, turn by turn
 FETCHES = 8  # visitors per Space who may wait for the Hub at the same time
 
 
@@ -229,9 +228,8 @@ class Space(Moves):
         picked.then(follow, [*parts["pick"], *state], **{**common, "trigger_mode": None})
         for title, (draw_it, stop, progress, drawn) in self._sheets.items():
             asked = gr.Textbox(title, visible=False)
-            lane = {"concurrency_id": f"{card.slug} sheet", "concurrency_limit": SHEETS}
             drawing = draw_it.click(
-                self.draw_sheet, [asked, *state], **{**common, **lane, "outputs": [drawn, progress]}
+                self.draw_sheet, [asked, *state], **{**common, **self.lane, "outputs": [drawn, progress]}
             )
             stop.click(
                 lambda: "",

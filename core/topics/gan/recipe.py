@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from core import augment, data, loop, nets, store
-from core.topics.gan import method, network
+from core.topics.gan import asking, method, network
+from core.topics.gan.card import PHOTOS
 
 EYES = "photos/resnet"  # the network in whose features pictures are compared
 HELD_OUT = 10  # every tenth face is never trained on
@@ -48,6 +49,7 @@ class Recipe:
     widths, judge_widths  channels of the generator from 4 x 4 on, and of the discriminator from the picture on
     game                  name of the losses in method.py
     norm                  batch normalisation in the discriminator
+    spectral              spectral norm in a residual discriminator
     conditional           both are told the class
     turns                 steps of the discriminator for each of the generator
     rate, judge_rate      learning rates of Adam, with its betas
@@ -66,6 +68,7 @@ class Recipe:
     judge_widths: tuple[int, ...] = (32, 64, 128, 256)
     game: str = "non_saturating"
     norm: bool = True
+    spectral: bool = False
     conditional: bool = False
     turns: int = 1
     rate: float = 2e-4
@@ -82,16 +85,18 @@ class Recipe:
     keep_weights: bool = True
 
 
+FACES = Recipe(
+    residual=True, latent=128, widths=(224, 224, 128, 64, 32), judge_widths=(64, 128, 256, 352), norm=False,
+    judge_rate=4e-4, real_penalty=0.02, perturb=True, mirror=True, average=0.998, epochs=40, batch=32,
+)  # fmt: skip
+DIGITS = Recipe(
+    source="mnist", conditional=True, widths=(128, 64, 32), judge_widths=(32, 64, 128), average=0.999, epochs=10,
+)  # fmt: skip
+
 RECIPES = {
-    "dcgan": Recipe(),
-    "best": Recipe(
-        residual=True, latent=128, widths=(224, 224, 128, 64, 32), judge_widths=(64, 128, 256, 352), game="hinge",
-        norm=False, perturb=True, mirror=True, average=0.999, epochs=120, batch=32,
-    ),
-    "wgan_gp": Recipe(
-        game="wasserstein", norm=False, turns=5, rate=1e-4, judge_rate=1e-4, betas=(0.0, 0.9),
-        gradient_penalty=10.0,
-    ),
+    "best": FACES,
+    "dcgan": Recipe(epochs=40),
+    "cgan_digits": DIGITS,
 }  # fmt: skip
 
 
@@ -111,7 +116,7 @@ def forger(recipe: Recipe) -> Any:
 def judge(recipe: Recipe) -> nn.Module:
     """A discriminator that has learnt nothing."""
     if recipe.residual:
-        return network.FallDiscriminator(widths=recipe.judge_widths)  # type: ignore[arg-type]
+        return network.FallDiscriminator(widths=recipe.judge_widths, held=recipe.spectral)  # type: ignore[arg-type]
     return network.DCDiscriminator(
         widths=recipe.judge_widths, channels=channels(recipe), norm=recipe.norm, classes=classes(recipe)
     )
@@ -183,6 +188,7 @@ class Players:
             "judge": torch.optim.Adam(self.judge.parameters(), lr=recipe.judge_rate, betas=recipe.betas),
         }
         mean = get_ema_multi_avg_fn(recipe.average)
+        self.best: dict[str, Tensor] = {}  # what was shown after the epoch of the least distance
         self.mean = AveragedModel(self.generator, multi_avg_fn=mean, use_buffers=True) if recipe.average else None
         self.device = torch.device(device)
 
@@ -198,7 +204,7 @@ class Players:
         moments = {
             f"{name}_{leaf}": t for name, o in self.optimizers.items() for leaf, t in loop.optimizer_tensors(o).items()
         }
-        return weights | moments
+        return weights | moments | {f"best.{leaf}": tensor for leaf, tensor in self.best.items()}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `tensors` gave."""
@@ -212,6 +218,7 @@ class Players:
             self.mean.load_state_dict(under("mean."))
         for name, optimizer in self.optimizers.items():
             loop.restore_optimizer(optimizer, under(f"{name}_"))
+        self.best = under("best.")
 
 
 def play(
@@ -318,10 +325,14 @@ def train(
         seconds = time.monotonic() - epoch_begun
         slowest_s = max(slowest_s, seconds)
         history.rows.append({"epoch": epoch + 1, "seconds": seconds, **row})
+        if row["frechet"] == min(each["frechet"] for each in history.rows):
+            players.best = {name: tensor.cpu().clone() for name, tensor in players.shown.state_dict().items()}
         if folder:
             _watch(folder, epoch + 1, players.shown, watched, asked)
             loop.save_state(folder, epoch + 1, history, players.tensors())
         report("  ".join(f"{name} {value:.4g}" for name, value in history.rows[-1].items()))
+    if players.best:
+        players.shown.load_state_dict(players.best)
     generator: Any = store.rounded(players.shown.cpu())
     judged_by = players.judge.cpu()
     generator.judged_by = network.plain(judged_by) if isinstance(judged_by, network.FallDiscriminator) else {}
@@ -333,9 +344,12 @@ def _watch(folder: Path, epoch: int, generator: nn.Module, latents: Tensor, labe
     pictures = drawn(generator, latents, labels)
     sheet = torch.cat([torch.cat(list(row), dim=2) for row in pictures.view(4, -1, *pictures.shape[1:])], dim=1)
     values = np.asarray((sheet.permute(1, 2, 0) * 255).round().to(torch.uint8))
-    buffer = io.BytesIO()
-    Image.fromarray(values.squeeze()).save(buffer, "JPEG", quality=80)
-    found = np.frombuffer(buffer.getvalue(), np.uint8)
+    for quality in (80, 60, 40, 20):  # what has learnt little may be too rough for the best
+        buffer = io.BytesIO()
+        Image.fromarray(values.squeeze()).save(buffer, "JPEG", quality=quality)
+        found = np.frombuffer(buffer.getvalue(), np.uint8)
+        if len(found) <= JPEG_BYTES:
+            break
     padded = np.pad(found, (0, JPEG_BYTES - len(found)))  # what follows a JPEG's end is ignored
     loop.keep_moment(folder, epoch, {"sheets": torch.from_numpy(padded.copy()), "epoch": torch.tensor(epoch)})
 
@@ -367,15 +381,9 @@ def eyes() -> nets.ResNet:
     return run.fill(nets.ResNet(**run.network)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-@torch.inference_mode()
 def features(images: Tensor) -> Tensor:
-    """(N, F): means over the last map of the photos' network; grey pictures are enlarged to 64 x 64.
-
-    A network of photos, not Inception: these distances are not those that papers print.
-    """
-    if images.shape[1] == 1:
-        images = F.interpolate(images, size=(64, 64), mode="bilinear").expand(-1, 3, -1, -1)
-    return torch.cat([eyes().features(part).mean(dim=(2, 3)) for part in images.split(250)])
+    """(N, F): see `asking.features`."""
+    return asking.features(eyes(), images)
 
 
 @cache
@@ -413,7 +421,7 @@ def blurred(images: Tensor) -> Tensor:
 
 def nearest(features: Tensor, training: Tensor) -> Tensor:
     """(N,) Euclidean distances to the nearest of the training pictures."""
-    return torch.cat([torch.cdist(part, training).amin(dim=1) for part in features.split(500)])
+    return asking.nearest(features, training).distance[:, 0]
 
 
 def evaluate(generator: Any, *, seed: int) -> dict[str, float]:
@@ -460,6 +468,26 @@ def read(forged: Tensor, generator: Any) -> dict[str, float]:
     return scores
 
 
+def strangers(side: int) -> Tensor:
+    """Pictures that no generator has drawn, (P, 3, side, side), in the order of PHOTOS."""
+    faces = data.load("anime_faces", "all").images
+    held_out = iter(faces[is_held_out(len(faces))])
+    found = data.photographs()
+    return torch.stack(
+        [nets.framed(data.photograph(name), size=side) if name in found else next(held_out) for name in PHOTOS]
+    )
+
+
+def ways_back(generator: Any, pictures: Tensor) -> dict[str, Tensor]:
+    """The noise that comes nearest to each of these pictures (P, 3, H, W), see `asking.way_back`."""
+    ways = [list(asking.way_back(generator, picture)) for picture in pictures]
+    return {
+        "pictures": (pictures * 255).round().to(torch.uint8),
+        "latents": torch.stack([way[-1][0] for way in ways]),
+        "curves": torch.tensor([[loss for _, loss in way] for way in ways]),
+    }
+
+
 @torch.inference_mode()
 def companions(generator: Any) -> dict[str, dict[str, Tensor]]:
     """The files that travel with the weights, by name.
@@ -469,6 +497,8 @@ def companions(generator: Any) -> dict[str, dict[str, Tensor]]:
     nearest.safetensors     forged, held_out (UNKNOWN,): distances to the nearest training picture
     judge.safetensors       with residual networks: the discriminator, without spectral norm
     training.safetensors    with residual networks: features (KNOWN, F) uint8 of what trained, times scale (F,)
+    photos.safetensors      with residual networks: pictures (P, 3, H, W) uint8 that it never drew, the noise
+                            (P, L) found for them, and how unlike they are after each step, curves (P, STEPS)
     """
     rng = torch.Generator().manual_seed(loop.seed_of(14))
     latents = torch.randn(10_000, generator.latent, generator=rng)
@@ -489,6 +519,7 @@ def companions(generator: Any) -> dict[str, dict[str, Tensor]]:
         small = (real["training"] / scale).round().to(torch.uint8)
         files["judge.safetensors"] = {name: weight.half() for name, weight in generator.judged_by.items()}
         files["training.safetensors"] = {"features": small, "scale": scale}
+        files["photos.safetensors"] = ways_back(generator, strangers(generator(latents[:1]).shape[-1]))
     return files
 
 

@@ -1,0 +1,694 @@
+"""Who drew these faces? A sheet of noise, ways through it, and what it was learnt from.
+
+gradio apps/gan.py
+"""
+
+import base64
+import io
+import time
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from core import data, draw, markup, nets, serve, store, upload
+from core.card import Refused, Value
+from core.markup import Tile
+from core.moves import Answer, Widgets
+from core.page import Space
+from core.topics.gan import asking, figures, method, network, toy, walks
+from core.topics.gan.card import BEST, CARD, DIRECTIONS, DRAWS_FACES, NETWORKS, PACES, PHOTOS
+from core.widgets import figure_view
+
+EYES = "photos/resnet"
+FRAMES, FRAME_MS = 48, 60  # of a walk as a film
+SLICE_S, LIVE_S = 0.2, 18.0  # of what is computed while one watches: one part, and all of them
+ROUNDS = {"slow": 1, "medium": 8, "fast": 60}  # of the game in the plane from one picture to the next
+MOST_POINTS = 40  # that a visitor sets
+STRENGTH = {f"d{number}" for number in range(1, DIRECTIONS + 1)}
+ALWAYS = ("view", "toy", "pace", "seed")  # controls that are never idle; the last three also move See it learn
+FACES = {NETWORKS[name] for name in DRAWS_FACES}
+USED = {  # controls that change each view's answer
+    "sheet": {"network", "face", "truncation", "together", "mix", *STRENGTH},
+    "walk": {"network", "face", "truncation", "together", "to", "via", "via2", "position"},
+    "copies": {"network"},
+    "epochs": {"network", "epoch"},
+    "photo": {"photo"},
+}
+
+
+# ---- what is at hand
+
+
+@cache
+def networks() -> dict[str, Any]:
+    """Run name -> generator with its stored weights, shared by all visitors and never written to."""
+    found = {}
+    for name in NETWORKS.values():
+        run = store.load(name)
+        kind = network.RiseGenerator if run.config["recipe"]["residual"] else network.DCGenerator
+        found[name] = run.fill(kind(**run.network)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return found
+
+
+@cache
+def judge() -> network.FallDiscriminator:
+    """The discriminator that the best network learnt from."""
+    run = store.load(BEST)
+    widths = tuple(run.config["recipe"]["judge_widths"])
+    found = network.FallDiscriminator(widths=widths, held=False).eval().requires_grad_(False)
+    found.load_state_dict(run.tensors("judge.safetensors"))
+    return found.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@cache
+def eyes() -> nets.ResNet:
+    """The network in whose features pictures are compared."""
+    run = store.load(EYES)
+    return run.fill(nets.ResNet(**run.network)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+class Near(NamedTuple):
+    """Distances (N,) of a network's pictures, and of unseen real ones, to their nearest training picture.
+
+    In multiples of the median of the latter, which is `unit`.
+    """
+
+    forged: Tensor
+    held_out: Tensor
+    unit: float
+
+
+@cache
+def near(run: str) -> Near:
+    """What is stored of a run."""
+    kept = store.load(run).tensors("nearest.safetensors")
+    unit = float(kept["held_out"].median())
+    return Near(kept["forged"] / unit, kept["held_out"] / unit, unit)
+
+
+@cache
+def trained() -> Tensor:
+    """Features (9000, F) of the faces that trained."""
+    kept = store.load(BEST).tensors("training.safetensors")
+    return kept["features"].float() * kept["scale"]
+
+
+@cache
+def directions(run: str) -> Tensor:
+    """(K, L)"""
+    return store.load(run).tensors("directions.safetensors")["directions"].float()
+
+
+@cache
+def photos() -> dict[str, Tensor]:
+    """Pictures that no network drew, and the noise found for them; see `recipe.companions`."""
+    kept = store.load(BEST).tensors("photos.safetensors")
+    return {**kept, "pictures": kept["pictures"].float() / 255}
+
+
+@cache
+def training_files() -> list[bytes]:
+    """The JPEGs of the faces that trained, where the data is at hand."""
+    return [content for place, content in enumerate(data.files("anime_faces", "all")) if place % 10 != 9]
+
+
+def nearest_face(pictures: Tensor) -> asking.Nearest:
+    """Of faces (N, 3, H, W): how far is the nearest that trained, in multiples of the median of unseen ones?"""
+    found = asking.nearest(asking.features(eyes(), pictures), trained())
+    return asking.Nearest(found.distance / near(BEST).unit, found.place)
+
+
+# ---- noise and what becomes of it
+
+
+class Sheet(NamedTuple):
+    """A sheet of noise and its pictures.
+
+    latents (64, L); labels (64,) the class of each, if any; maker, a generator whose statistics are settled
+    pictures (64, C, H, W); ranks (64,) by the discriminator, of the best network alone
+    """
+
+    latents: Tensor
+    labels: Tensor
+    maker: Any
+    pictures: Tensor
+    ranks: Tensor | None
+
+
+def made(maker: Any, latents: Tensor, labels: Tensor) -> Tensor:
+    """Pictures of noise, (N, C, H, W); `labels` are heard by a conditional network alone."""
+    with torch.inference_mode():
+        return maker(latents, labels) if maker.classes else maker(latents)
+
+
+@lru_cache(maxsize=12)
+def sheet_of(run: str, seed: int, truncation: float, together: bool, neighbours: int, face: int) -> Sheet:
+    """The sheet of a state; `face` counts only where its neighbours are exchanged."""
+    generator = networks()[run]
+    latents = walks.sheet(generator.latent, seed, truncation=truncation)
+    if neighbours:
+        others = walks.sheet(generator.latent, seed + 10_000 * neighbours, truncation=truncation)
+        latents = walks.with_neighbours(latents, face, others)
+    labels = torch.arange(walks.SHEET) % max(generator.classes, 1)
+    given = (latents, labels) if generator.classes else (latents,)
+    maker = network.settled(generator, *given) if together else generator
+    pictures = made(maker, latents, labels)
+    ranks = None
+    if run == BEST:
+        with torch.inference_mode():
+            ranks = asking.ranks(judge()(pictures))
+    return Sheet(latents, labels, maker, pictures, ranks)
+
+
+def asked(values: Mapping[str, Value], *, neighbours: int | None = None) -> Sheet:
+    """The sheet that a state asks for, if need be with other neighbours than it says."""
+    together = bool(values["together"])
+    exchanged = (int(values["neighbours"]) if neighbours is None else neighbours) if together else 0
+    face = int(values["face"]) if exchanged else 0
+    run = NETWORKS[str(values["network"])]
+    return sheet_of(run, int(values["seed"]), float(values["truncation"]), together, exchanged, face)
+
+
+class Chosen(NamedTuple):
+    """One picture of a sheet: its latent (L,), and both after all changes; pictures (C, H, W)."""
+
+    latent: Tensor
+    moved: Tensor
+    before: Tensor
+    after: Tensor
+
+
+def chosen(values: Mapping[str, Value], sheet: Sheet) -> Chosen:
+    """The picture that a visitor chose, and what the sliders make of it."""
+    face = int(values["face"])
+    own = sheet.latents[face]
+    moved = own
+    if values["mix"]:
+        moved = walks.combined(own, sheet.latents[int(values["less"])], sheet.latents[int(values["more"])])
+    steps = [float(values[f"d{number}"]) for number in range(1, DIRECTIONS + 1)]
+    moved = walks.moved(moved, directions(NETWORKS[str(values["network"])]), steps)
+    after = sheet.pictures[face]
+    if not torch.equal(moved, own):
+        after = made(sheet.maker, moved[None], sheet.labels[face][None])[0]
+    return Chosen(own, moved, sheet.pictures[face], after)
+
+
+@lru_cache(maxsize=12)
+def sheet_url(pictures: bytes, side: int, channels: int) -> str:
+    """Data URL of a sheet as JPEG, from the pictures' own bytes."""
+    whole = torch.frombuffer(bytearray(pictures), dtype=torch.uint8).view(-1, channels, side, side)
+    return draw.jpeg_url(Image.fromarray(figures.joined(whole.float() / 255, figures.ROW)))
+
+
+def url_of(pictures: Tensor) -> str:
+    """Data URL of a sheet (64, C, H, W)."""
+    values = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
+    return sheet_url(values.numpy().tobytes(), values.shape[-1], values.shape[1])
+
+
+# ---- the answers
+
+
+def answer(values: dict[str, Value], own: str = "") -> Answer:
+    """What the chosen network makes of the chosen noise; `own` is never used here."""
+    view, run = str(values["view"]), BEST if values["view"] == "photo" else NETWORKS[str(values["network"])]
+    kept, stored = near(run), store.load(run)
+    floor = stored.score("frechet_floor")["stored"]
+    numbers = {
+        "distance": stored.score("frechet")["stored"] / floor,
+        "distance_together": stored.score("frechet_together")["stored"] / floor,
+        "ratio": float(kept.forged.median()),
+        "closest": float((kept.forged < kept.held_out.quantile(0.01)).float().mean()),
+    }
+    found = VIEWS[view](values, run, numbers)
+    used = set(USED[view])
+    if view == "copies" and run in FACES:  # where the chosen face lies among the others
+        used |= USED["sheet"]
+    used |= {"neighbours"} if "together" in used and values["together"] else set()
+    used |= {"less", "more"} if "mix" in used and values["mix"] else set()
+    used |= {"ranked"} if view == "sheet" and run == BEST else set()
+    idle = [param.name for param in CARD.params if param.name not in used | set(ALWAYS)]
+    return Answer(draw.to_json(found.figure), found.tiles, found.numbers, found.rows, remark=found.remark, idle=idle)
+
+
+class Found(NamedTuple):
+    """An answer's parts that differ between the views."""
+
+    figure: draw.Figure
+    tiles: list[Tile]
+    numbers: dict[str, Any]
+    rows: list[dict[str, Any]]
+    remark: str = ""
+
+
+def apart(picture: Tensor, other: Tensor) -> float:
+    """Mean absolute difference of two pictures."""
+    return float((picture - other).abs().mean())
+
+
+def distance_tile(values: Mapping[str, Value], numbers: Mapping[str, Any]) -> Tile:
+    """How far the network's pictures are from real ones, with the statistics that are switched on."""
+    together = bool(values["together"])
+    return Tile(
+        "distance",
+        f"{numbers['distance_together' if together else 'distance']:.3g} ×",
+        "as far from real pictures as two halves of those are" + (", normalised by the batch" if together else ""),
+    )
+
+
+def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
+    """A sheet of 64, and one of them changed."""
+    sheet, face = asked(values), int(values["face"])
+    one = chosen(values, sheet)
+    ranks = sheet.ranks
+    order = list(range(walks.SHEET))
+    if values["ranked"] and ranks is not None:
+        order = ranks.argsort().tolist()
+    places = [f"picture {number}" + (f", ranked {int(ranks[number])}" if ranks is not None else "") for number in order]
+    tiles = [distance_tile(values, numbers)]
+    changed = apart(one.before, one.after)
+    numbers |= {"changed": changed}
+    if run in FACES:
+        numbers["nearest"] = float(nearest_face(one.after[None]).distance)
+        tiles.append(Tile("nearest", f"{numbers['nearest']:.2f} ×", "as near to a training face as unseen ones are"))
+    else:
+        tiles.append(Tile("ratio", f"{numbers['ratio']:.2f}", "as near to training pictures as unseen ones are, at 1"))
+    if ranks is not None:
+        numbers["judge"] = int(ranks[face])
+        tiles.append(Tile("judge", f"{numbers['judge']} of 64", "to the discriminator, before any change"))
+    shown, remark = [(figures.enlarged(one.before), f"picture {face}")], ""
+    if values["together"] and values["neighbours"]:
+        with_own = asked(values, neighbours=0).pictures[face]
+        numbers["moved"] = apart(with_own, one.before)
+        shown = [(figures.enlarged(with_own), "among its own"), (figures.enlarged(one.before), "among others")]
+        tiles.append(Tile("changed", f"{100 * numbers['moved']:.1f} %", "of the range, by its neighbours alone"))
+    if not torch.equal(one.moved, one.latent):
+        shown = [(figures.enlarged(one.before), f"picture {face}"), (figures.enlarged(one.after), "changed")]
+        tiles = [tile for tile in tiles if tile.name != "changed"]
+        tiles.append(Tile("changed", f"{100 * changed:.1f} %", "of the range, pixel by pixel"))
+    if len(tiles) < 3:
+        tiles.append(Tile("closest", f"{numbers['closest']:.1%}", "nearer to a training picture than unseen ones"))
+    if values["ranked"] and ranks is None:
+        remark = "The discriminator is kept of the best network alone."
+    sentence = (
+        f"64 pictures of seed {values['seed']}, network {values['network']}; number {face} is chosen, changed by "
+        f"{100 * changed:.1f} %."
+    )
+    figure = figures.sheet(url_of(sheet.pictures[order]), order, places, face, shown, sentence=sentence)
+    rows = [
+        {
+            "number": number,
+            "rank": int(ranks[number]) if ranks is not None else "",
+            **dict(zip("rgb", means, strict=False)),
+        }
+        for number, means in enumerate(sheet.pictures.mean(dim=(2, 3)).tolist())
+    ]
+    return Found(figure, tiles, numbers, rows, remark)
+
+
+def stops_of(values: Mapping[str, Value], sheet: Sheet) -> tuple[list[int], Tensor]:
+    """The pictures that a walk passes, and their noise (K, L)."""
+    names = [int(values[name]) for name in ("face", "via", "via2", "to")]
+    numbers = [number for number in names if number >= 0]
+    return numbers, sheet.latents[numbers]
+
+
+def of_walk(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
+    """The way from one picture to another, and where one is on it."""
+    sheet, position = asked(values), float(values["position"])
+    passed, stops = stops_of(values, sheet)
+    shares = torch.cat([torch.linspace(0, 1, figures.STRIP), torch.tensor([position])])
+    latents = walks.along(stops, shares)
+    labels = sheet.labels[passed[0]].expand(len(latents))
+    pictures = made(sheet.maker, latents, labels)
+    here, ends = pictures[-1], (pictures[0], pictures[figures.STRIP - 1])
+    mixture = (1 - position) * ends[0] + position * ends[1]
+    numbers |= {"unlike_mixture": apart(here, mixture), "length": float(latents[-1].norm())}
+    tiles = [
+        distance_tile(values, numbers),
+        Tile("mixture", f"{100 * numbers['unlike_mixture']:.1f} %", "unlike the ends laid over each other"),
+    ]
+    if run in FACES:
+        numbers["nearest"] = float(nearest_face(here[None]).distance)
+        tiles.append(Tile("nearest", f"{numbers['nearest']:.2f} ×", "as near to a training face as unseen ones are"))
+    else:
+        tiles.append(Tile("ratio", f"{numbers['ratio']:.2f}", "as near to training pictures as unseen ones are, at 1"))
+    marks = torch.linspace(0, 1, len(passed)).tolist()
+    figure = figures.walk(
+        pictures[:-1],
+        figures.enlarged(here),
+        figures.enlarged(mixture),
+        position,
+        marks,
+        sentence=f"A walk past pictures {', '.join(map(str, passed))}, at {position:.0%} of the way.",
+    )
+    rows = [{"share": float(share), "length": float(z.norm())} for share, z in zip(shares, latents, strict=True)]
+    return Found(figure, tiles, numbers, rows)
+
+
+def of_copies(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
+    """Are its pictures nearer to those that trained than unseen real ones are?"""
+    kept, own, shown, remark = near(run), None, [], ""
+    tiles = [
+        Tile("ratio", f"{numbers['ratio']:.2f}", "as near to training pictures as unseen ones are, at 1"),
+        Tile("closest", f"{numbers['closest']:.1%}", "nearer than 99 % of the unseen"),
+        distance_tile({"together": False}, numbers),
+    ]
+    if run in FACES:
+        one = chosen(values, asked(values))
+        found = nearest_face(one.after[None])
+        own = numbers["nearest"] = float(found.distance)
+        tiles.insert(2, Tile("nearest", f"{own:.2f} ×", "the chosen face"))
+        shown = [(figures.enlarged(one.after), "chosen")]
+        if data.available("anime_faces"):
+            pixels = np.array(Image.open(io.BytesIO(training_files()[int(found.place)])).convert("RGB"))
+            shown.append((figures.enlarged(nets.framed(pixels, size=64)), "its nearest"))
+        else:
+            remark = "The training faces are not on this machine, so the nearest one cannot be shown."
+    figure = figures.copies(
+        kept.forged,
+        kept.held_out,
+        own,
+        shown,
+        sentence=f"Distances to the nearest training picture: median {numbers['ratio']:.2f}, of unseen ones 1.",
+    )
+    rows = [{"forged": f, "held_out": h} for f, h in zip(kept.forged.tolist(), kept.held_out.tolist(), strict=True)]
+    return Found(figure, tiles, numbers, rows, remark)
+
+
+def of_epochs(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
+    """What the same noise became after an epoch."""
+    stored = store.load(run)
+    replay, history = stored.tensors("replay.safetensors"), stored.history()
+    wanted = min(int(values["epoch"]), len(history))
+    place = int((replay["epoch"] - wanted).abs().argmin())
+    epoch = int(replay["epoch"][place])
+    row = history[max(epoch, 1) - 1]
+    best = min(history, key=lambda each: each["frechet"])
+    numbers |= {"epoch": epoch, "frechet": row["frechet"], "best_epoch": int(best["epoch"])}
+    kept = f"; kept: epoch {numbers['best_epoch']}, {best['frechet']:.2f}"
+    tiles = [
+        Tile("epoch", f"{row['frechet']:.2f}" if epoch else "–", f"distance after epoch {epoch}{kept}"),
+        Tile("losses", f"{row['discriminator']:.2f}" if epoch else "–", "loss of the discriminator"),
+        Tile("losses", f"{row['generator']:.2f}" if epoch else "–", "loss of the generator"),
+    ]
+    sentence = f"16 pictures of the same noise after epoch {epoch}, distance {row['frechet']:.2f}."
+    figure = figures.epochs(figures.jpeg_url(bytes(replay["sheets"][place].numpy())), history, epoch, sentence=sentence)
+    remark = f"This network was trained for {len(history)} epochs." if int(values["epoch"]) > len(history) else ""
+    return Found(figure, tiles, numbers, [dict(each) for each in history], remark)
+
+
+def of_photo(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
+    """A picture that the network never drew, and the nearest that it can draw."""
+    kept, place = photos(), list(PHOTOS).index(str(values["photo"]))
+    picture, losses = kept["pictures"][place], kept["curves"][place]
+    drawing = made(networks()[BEST], kept["latents"][place][None], torch.zeros(1, dtype=torch.long))[0]
+    strange, back = nearest_face(torch.stack([picture, drawing])).distance[:, 0].tolist()
+    numbers |= {
+        "unlike": float(asking.unlike(drawing[None], picture[None]).sqrt()),
+        "strange": strange,
+        "nearest": back,
+    }
+    title = PHOTOS[str(values["photo"])]
+    tiles = [
+        Tile("unlike", f"{100 * numbers['unlike']:.1f} %", "unlike the picture is what came back"),
+        Tile("strange", f"{strange:.2f} ×", f"as far from all training faces as unseen ones are: {title}"),
+        Tile("nearest", f"{back:.2f} ×", "as far as unseen ones are: what came back"),
+    ]
+    figure = figures.found(
+        figures.enlarged(picture),
+        figures.enlarged(drawing),
+        losses.tolist(),
+        sentence=f"{title}, and the drawing that comes nearest to it: {100 * numbers['unlike']:.1f} % unlike.",
+    )
+    rows = [{"step": step, "unlike": loss**0.5} for step, loss in enumerate(losses.tolist(), 1)]
+    return Found(figure, tiles, numbers, rows)
+
+
+VIEWS = {"sheet": of_sheet, "walk": of_walk, "copies": of_copies, "epochs": of_epochs, "photo": of_photo}
+
+
+def clicked(pick: list) -> dict[str, Value]:
+    """A click on a picture of the sheet chooses it; one elsewhere changes nothing."""
+    number = pick[0] if len(pick) == 1 else None
+    return {"face": number} if isinstance(number, int) and 0 <= number < walks.SHEET else {}
+
+
+def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str]:
+    """From the noise of the chosen picture to one of its pixels."""
+    sheet = asked(values)
+    one = chosen(values, sheet)
+    first = ", ".join(f"{number:.2f}" for number in one.moved[:3].tolist())
+    steps = [
+        f"The noise of picture {values['face']} is {len(one.moved)} numbers, beginning with {first}. Its length is "
+        f"{float(one.moved.norm()):.2f}; noise of so many numbers has a length near {len(one.moved) ** 0.5:.2f}."
+    ]
+    moved = [name for name in sorted(STRENGTH) if values[name]]
+    if moved:
+        said = ", ".join(f"{values[name]:g} along direction {name[1:]}" for name in moved)
+        steps.append(f"It was moved by {said}; before, it began with {one.latent[0]:.2f}.")
+    channels, side = one.after.shape[0], one.after.shape[-1]
+    value = float(one.after[0, side // 2, side // 2])
+    before = float(torch.tensor(2 * value - 1).clamp(-0.999999, 0.999999).atanh())
+    steps += [
+        f"The first layer makes 4 × 4 places of it, each further one doubles the sides: 4, 8, 16 … {side}.",
+        f"The last layer gives {before:.2f} for the {'red of the ' if channels == 3 else ''}pixel in the middle.",
+        f"Brightness = (tanh({before:.2f}) + 1) / 2 = <b>{value:.3f}</b>, from 0, dark, to 1, bright.",
+    ]
+    return steps
+
+
+def snippet(values: Mapping[str, Value], own: str) -> str:
+    """Eight lines of Python that give the same pictures and numbers."""
+    run = BEST if values["view"] == "photo" else NETWORKS[str(values["network"])]
+    kind = type(networks()[run]).__name__
+    steps = [values[f"d{number}"] for number in range(1, DIRECTIONS + 1)]
+    return f"""from core import store; from core.topics.gan import network, walks
+run = store.load("{run}"); G = run.fill(network.{kind}(**run.network))
+z = walks.sheet(G.latent, {values["seed"]}, truncation={values["truncation"]:g}); faces = G(z)  # (64, C, H, W)
+z = walks.moved(z[{values["face"]}], run.tensors("directions.safetensors")["directions"].float(), {steps})
+print("distance", run.score("frechet")["stored"] / run.score("frechet_floor")["stored"])
+print("together", run.score("frechet_together")["stored"] / run.score("frechet_floor")["stored"])
+near = run.tensors("nearest.safetensors"); print("ratio", float((near["forged"] / near["held_out"].median()).median()))
+print("closest", float((near["forged"] < near["held_out"].quantile(0.01)).float().mean()))"""
+
+
+def measured() -> draw.Figure:
+    """How far each network's pictures are from real ones, beside both ends of the scale."""
+    best, dcgan = store.load(BEST), store.load(NETWORKS["dcgan"])
+    floor = best.score("frechet_floor")["stored"]
+    found = {
+        "two halves of real faces": 1.0,
+        "best network": best.score("frechet")["mean"] / floor,
+        "DCGAN of 2016": dcgan.score("frechet")["mean"] / floor,
+        "blurred faces": best.score("frechet_blurred")["mean"] / floor,
+        "noise": best.score("frechet_noise")["mean"] / floor,
+    }
+    return figures.distances(sorted(found.items(), key=lambda row: row[1]))
+
+
+# ---- a walk as a film
+
+
+def film(space: Space) -> None:
+    """The tab that makes a walk a moving picture to keep."""
+    gr.HTML("<p>The walk of the controls, there and back, as a moving picture to keep. Nothing of it stays here.</p>")
+    make = gr.Button("Make it", size="sm", elem_id="make-film")
+    shown = gr.HTML("", elem_id="film")
+
+    def render(values: dict[str, Value], own: str) -> Iterator[dict[Any, Any]]:
+        sheet = asked(values)
+        passed, stops = stops_of(values, sheet)
+        latents = walks.along(stops, torch.linspace(0, 1, FRAMES))
+        frames: list[Image.Image] = []
+        for part in latents.split(8):
+            for picture in made(sheet.maker, part, sheet.labels[passed[0]].expand(len(part))):
+                larger = picture.repeat_interleave(3, 1).repeat_interleave(3, 2)
+                frames.append(Image.fromarray(figures.joined(larger[None], 1)))
+            yield {shown: markup.progress(f"{len(frames)} of {FRAMES} pictures are drawn.")}
+        yield {shown: film_html([*frames, *frames[-2:0:-1]])}
+
+    space.listen(make.click, render, [], [shown], long=True)
+
+
+def film_html(frames: list[Image.Image]) -> str:
+    """A moving picture, and links that save it."""
+    links = []
+    for kind, mime in (("GIF", "image/gif"), ("WebP", "image/webp")):
+        buffer = io.BytesIO()
+        frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
+        url = f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        links.append((url, markup.file_link(f"Save as {kind}", f"walk.{kind.lower()}", url)))
+    return (
+        f"<div class='photos'><figure><img src='{links[0][0]}' alt='a walk from face to face'></figure></div>"
+        f"<p>{' '.join(link for _, link in links)}</p>"
+    )
+
+
+# ---- a visitor's own picture
+
+
+def find(space: Space) -> None:
+    """The tab in which the noise of a visitor's own picture is looked for."""
+    gr.HTML(
+        "<p>Upload a picture: which noise comes nearest to it, and what does the best network draw of that noise? "
+        "Nothing of your picture is kept.</p>"
+    )
+    with gr.Row(elem_classes="row-of-buttons"):
+        file = gr.UploadButton(
+            "Upload or photograph", file_types=["image"], size="sm", elem_id="find-file", elem_classes="part-of-upload"
+        )
+        stop = gr.Button("Stop", size="sm", elem_id="find-stop")
+    shown = gr.HTML("", elem_id="found")
+
+    def search(values: dict[str, Value], own: str, path: str) -> Iterator[dict[Any, Any]]:
+        picture, remarks = upload.read_file(path, longest_side=256, square=True)
+        target = nets.framed(np.asarray(picture), size=64)
+        generator, said = networks()[BEST], " ".join(remarks)
+        shown_at = time.monotonic()
+        for number, (latent, loss) in enumerate(asking.way_back(generator, target), 1):
+            if number == asking.STEPS or time.monotonic() - shown_at > SLICE_S:
+                drawing = made(generator, latent[None], torch.zeros(1, dtype=torch.long))[0]
+                words = f"step {number} of {asking.STEPS}, {100 * loss**0.5:.1f} % unlike"
+                pair = markup.picture(figures.enlarged(target), "your picture") + markup.picture(
+                    figures.enlarged(drawing), words
+                )
+                yield {shown: f"<div class='photos four' role='status'>{pair}</div><p>{said}</p>"}
+                shown_at = time.monotonic()
+
+    searching = space.listen(file.upload, search, [file], [shown], long=True)
+    stop.click(None, cancels=searching, queue=False, show_progress="hidden", api_visibility="private")
+
+
+# ---- players in the plane
+
+
+def asked_game(values: Mapping[str, Value]) -> tuple[str, tuple[float, float], int]:
+    """Which points, rates and seed the two games are to have."""
+    return str(values["toy"]), PACES[str(values["pace"])], int(values["seed"])
+
+
+def started(match: toy.Match, values: Mapping[str, Value], *, anew: bool = False) -> toy.Match:
+    """The match of a visitor, begun if need be; raises Refused for points of one's own that were not set."""
+    try:
+        (match.start if anew else match.ready)(*asked_game(values))
+    except ValueError:
+        raise Refused("Set at least two points of your own first: click into the left field.") from None
+    return match
+
+
+def see_it_learn(space: Space) -> None:
+    """The tab in which two small pairs of players learn in the plane."""
+    gr.HTML(
+        "<p>Two generators learn the same points from the same start: the first GAN, and Wasserstein with gradient "
+        "penalty. Circles are real, dots forged, a line shows where a dot would go to please the discriminator, and "
+        "the colour is its score, orange for real. Points, pace and seed are under More controls.</p>"
+    )
+    held = gr.State(toy.Match)
+    with gr.Row(elem_classes="row-of-buttons"):
+        names = ("Play", "Pause", "One step of D", "One step of G", "Start again")
+        play, pause, step_d, step_g, again = (gr.Button(name, size="sm") for name in names)
+    speed = gr.Radio(list(ROUNDS), value="medium", label="Speed", elem_classes="control", elem_id="toy-speed")
+    with gr.Row(equal_height=False):
+        views = []
+        for name in ("gan", "wgan"):
+            with gr.Column(min_width=300):
+                views.append(figure_view(f"toy-{name}"))
+    said = gr.HTML("", elem_id="toy-said")
+    outputs = [*views, said]
+
+    def show(match: toy.Match, values: Mapping[str, Value]) -> dict[Any, Any]:
+        looks = [game.look() for game in match.games]
+        real = match.games[0].draw(200, torch.Generator().manual_seed(0))
+        titles = ("GAN", "WGAN-GP")
+        drawn = {view: figures.plane(look, real, title) for view, look, title in zip(views, looks, titles, strict=True)}
+        words = ""
+        if values["toy"] == "ring":
+            heaps = [toy.covered(look.forged) for look in looks]
+            words = f"<p role='status'>Heaps of eight that are hit: GAN {heaps[0]}, WGAN-GP {heaps[1]}.</p>"
+        return drawn | {said: words}
+
+    def run(values: dict[str, Value], own: str, match: toy.Match, pace: str) -> Iterator[dict[Any, Any]]:
+        started(match, values)
+        spent_s = 0.0
+        while spent_s < LIVE_S:
+            begun = time.monotonic()
+            for _ in range(ROUNDS.get(pace, 8)):
+                for game in match.games:
+                    game.round()
+                if time.monotonic() - begun > SLICE_S:
+                    break
+            spent_s += time.monotonic() - begun
+            yield show(match, values)
+        yield {said: "<p role='status'>Its time is up. Play goes on from here.</p>"}
+
+    def single(name: str) -> Any:
+        def step(values: dict[str, Value], own: str, match: toy.Match) -> Iterator[dict[Any, Any]]:
+            started(match, values)
+            for game in match.games:
+                getattr(game, name)()
+            yield show(match, values)
+
+        return step
+
+    def restart(values: dict[str, Value], own: str, match: toy.Match) -> Iterator[dict[Any, Any]]:
+        yield show(started(match, values, anew=True), values)
+
+    def put(values: dict[str, Value], own: str, match: toy.Match, point: list[float]) -> Iterator[dict[Any, Any]]:
+        if values["toy"] != "yours":
+            raise Refused("Choose 'your own points' under More controls, then click to set them.")
+        match.points = [*match.points, point][-MOST_POINTS:]
+        if len(match.points) >= 2:
+            yield show(started(match, values), values)
+        else:
+            yield {said: "<p role='status'>One point is set. Set another.</p>"}
+
+    playing = space.listen(play.click, run, [held, speed], outputs, long=True)
+    pause.click(None, cancels=playing, queue=False, show_progress="hidden", api_visibility="private")
+    space.listen(step_d.click, single("judge_step"), [held], outputs)
+    space.listen(step_g.click, single("generator_step"), [held], outputs)
+    space.listen(again.click, restart, [held], outputs)
+    place = gr.JSON(visible=False)
+    views[0].select(place_of, None, place, show_progress="hidden", api_visibility="private").then(None)
+    space.listen(place.change, put, [held, place], outputs)
+
+
+def place_of(event: gr.EventData) -> list[float]:
+    """Where in the field a visitor clicked."""
+    sent = event._data.get("pick") if isinstance(event._data, dict) else None
+    good = isinstance(sent, list) and len(sent) == 2 and all(isinstance(number, (int, float)) for number in sent)
+    if not good:
+        raise gr.Error("Click into the field.", print_exception=False)
+    return [min(max(float(number), -toy.REACH), toy.REACH) for number in sent]
+
+
+def widgets(first: Answer) -> Widgets:
+    """The page needs no input but its controls."""
+    return Widgets()
+
+
+space = Space(
+    card=CARD,
+    answer=answer,
+    widgets=widgets,
+    networks=networks,
+    run=BEST,
+    shown=[method.non_saturating, method.wasserstein, method.slerp, method.frechet],
+    follow=follow,
+    pick=(),
+    measured=measured,
+    snippet=snippet,
+    rooms={"See it learn": see_it_learn, "Find my picture": find, "Film": film},
+    clicked=clicked,
+    deadline_s=20.0,
+)
+demo = space.build()
+
+if __name__ == "__main__":
+    serve.launch(demo, CARD)
