@@ -130,15 +130,15 @@ def nearest_face(pictures: Tensor) -> asking.Nearest:
 class Sheet(NamedTuple):
     """A sheet of noise and its pictures.
 
-    latents (64, L); labels (64,) the class of each, if any; maker, a generator whose statistics are settled
-    pictures (64, C, H, W); ranks (64,) by the discriminator, of the best network alone
+    latents   (64, L); labels (64,) the class of each, if any
+    maker     a generator whose statistics are settled
+    pictures  (64, C, H, W)
     """
 
     latents: Tensor
     labels: Tensor
     maker: Any
     pictures: Tensor
-    ranks: Tensor | None
 
 
 def made(maker: Any, latents: Tensor, labels: Tensor) -> Tensor:
@@ -158,21 +158,28 @@ def sheet_of(run: str, seed: int, truncation: float, together: bool, neighbours:
     labels = torch.arange(walks.SHEET) % max(generator.classes, 1)
     given = (latents, labels) if generator.classes else (latents,)
     maker = network.settled(generator, *given) if together else generator
-    pictures = made(maker, latents, labels)
-    ranks = None
-    if run == BEST:
-        with torch.inference_mode():
-            ranks = asking.ranks(judge()(pictures))
-    return Sheet(latents, labels, maker, pictures, ranks)
+    return Sheet(latents, labels, maker, made(maker, latents, labels))
 
 
-def asked(values: Mapping[str, Value], *, neighbours: int | None = None) -> Sheet:
-    """The sheet that a state asks for, if need be with other neighbours than it says."""
+@lru_cache(maxsize=12)
+def ranks_of(*state: Any) -> Tensor:
+    """The place (64,) that the discriminator gives each picture of a sheet of the best network; see `sheet_of`."""
+    with torch.inference_mode():
+        return asking.ranks(judge()(sheet_of(*state).pictures))
+
+
+def state_of(values: Mapping[str, Value], *, neighbours: int | None = None) -> tuple[Any, ...]:
+    """What `sheet_of` is asked for in a state, if need be with other neighbours than it says."""
     together = bool(values["together"])
     exchanged = (int(values["neighbours"]) if neighbours is None else neighbours) if together else 0
     face = int(values["face"]) if exchanged else 0
     run = NETWORKS[str(values["network"])]
-    return sheet_of(run, int(values["seed"]), float(values["truncation"]), together, exchanged, face)
+    return run, int(values["seed"]), float(values["truncation"]), together, exchanged, face
+
+
+def asked(values: Mapping[str, Value], *, neighbours: int | None = None) -> Sheet:
+    """The sheet of a state."""
+    return sheet_of(*state_of(values, neighbours=neighbours))
 
 
 class Chosen(NamedTuple):
@@ -266,7 +273,7 @@ def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
     """A sheet of 64, and one of them changed."""
     sheet, face = asked(values), int(values["face"])
     one = chosen(values, sheet)
-    ranks = sheet.ranks
+    ranks = ranks_of(*state_of(values)) if run == BEST else None
     order = list(range(walks.SHEET))
     if values["ranked"] and ranks is not None:
         order = ranks.argsort().tolist()

@@ -272,7 +272,32 @@ def fastest(name: str, ways: dict[str, Way]) -> dict[str, Way]:
     return {f"{name} ({settings})" if settings else name: ways[settings]}
 
 
-COMPARISONS = {"cam": cam, "mc_dropout": mc_dropout, "triplet": triplet}
+def gan() -> list[Comparison]:
+    """A page's sheet of faces against the generator alone, on noise that is at hand."""
+    from apps.gan import networks, sheet_of
+    from core.topics.gan import walks
+    from core.topics.gan.card import BEST
+
+    generator = networks()[BEST]
+    latents = walks.sheet(generator.latent, 0)
+
+    def bare() -> Tensor:
+        with torch.inference_mode():
+            return generator(latents)
+
+    return [
+        Comparison(
+            title=f"A sheet of {walks.SHEET} faces of 64x64 pixels",
+            ways={
+                "the page's sheet, from its seed": lambda: sheet_of.__wrapped__(BEST, 0, 1.0, False, 0, 0),
+                "the bare generator": bare,
+                "the page's sheet, normalised by itself": lambda: sheet_of.__wrapped__(BEST, 0, 1.0, True, 0, 0),
+            },
+        )
+    ]
+
+
+COMPARISONS = {"cam": cam, "gan": gan, "mc_dropout": mc_dropout, "triplet": triplet}
 
 
 def medians_ms(ways: dict[str, Way], *, warm_up: int, repetitions: int) -> dict[str, float]:

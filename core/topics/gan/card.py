@@ -7,6 +7,7 @@ NETWORKS = {  # name in the address -> run
     "best": BEST,
     "dcgan": "gan/dcgan",
     "digits": "gan/cgan_digits",
+    "fashion": "gan/dcgan_fashion",
 }
 DRAWS_FACES = ("best", "dcgan")
 DIRECTIONS = 4  # of the noise, that a visitor can follow
@@ -67,8 +68,8 @@ CARD = Card(
             kind="choice",
             default="best",
             label="Network",
-            help="Which network makes them: the best one here, the recipe of 2016, or a small one for digits.",
-            choices={"best": "best", "dcgan": "DCGAN of 2016", "digits": "digits, class asked"},
+            help="Which network makes them: the best one here, the recipe of 2016, or small ones.",
+            choices={"best": "best", "dcgan": "DCGAN of 2016", "digits": "digits, class asked", "fashion": "clothes"},
         ),
         Param(
             name="seed", kind="seed", default=3, label="Seed", help="Another number draws another sheet of noise.",
@@ -208,6 +209,7 @@ CARD = Card(
         Score("gan/dcgan", "recall", "recall, DCGAN"),
         Score(BEST, "nearest", "to the nearest training face, best", baseline="nearest_held_out"),
         Score("gan/cgan_digits", "frechet", "Frechet distance, digits", baseline="frechet_floor"),
+        Score("gan/dcgan_fashion", "frechet", "Frechet distance, clothes", baseline="frechet_floor"),
         Score("gan/cgan_digits", "modes", "digits of ten that come up", digits=0),
         Score("gan/cgan_digits", "agreed", "digits read as the class that was asked for", percent=True, digits=1),
     ),
@@ -330,6 +332,7 @@ CARD = Card(
     data=(
         "Anime faces, 10,000 drawings (antoncoding/Deep_Learning_GAN, crawled): the drawings remain their artists'; "
         "research and teaching. Two of them travel with the weights.",
+        "Fashion-MNIST (Xiao et al. 2017), MIT; for the clothes.",
         "MNIST (LeCun et al. 1998), CC BY-SA 3.0; for the digits.",
         "astronaut, chelsea, coffee and rocket come with scikit-image, public domain or CC0.",
     ),

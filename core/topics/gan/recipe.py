@@ -9,7 +9,7 @@ resuming are those of `core.loop`. What is shown is the running mean of the gene
 import io
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -89,14 +89,13 @@ FACES = Recipe(
     residual=True, latent=128, widths=(224, 224, 128, 64, 32), judge_widths=(64, 128, 256, 352), norm=False,
     judge_rate=4e-4, real_penalty=0.02, perturb=True, mirror=True, average=0.998, epochs=40, batch=32,
 )  # fmt: skip
-DIGITS = Recipe(
-    source="mnist", conditional=True, widths=(128, 64, 32), judge_widths=(32, 64, 128), average=0.999, epochs=10,
-)  # fmt: skip
+SMALL = Recipe(widths=(128, 64, 32), judge_widths=(32, 64, 128), average=0.999, epochs=10)
 
 RECIPES = {
     "best": FACES,
     "dcgan": Recipe(epochs=40),
-    "cgan_digits": DIGITS,
+    "dcgan_fashion": replace(SMALL, source="fashion_mnist"),
+    "cgan_digits": replace(SMALL, source="mnist", conditional=True),
 }  # fmt: skip
 
 
