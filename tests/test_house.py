@@ -28,7 +28,8 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "core/markup.py": (set(), {"core.card", "core.draw", "core.store"}),
     "core/serve.py": ({"gradio", "starlette", "fastapi", "torch"}, {"core.card", "core.draw", "core.store"}),
     "core/upload.py": ({"PIL", "numpy"}, {"core.card"}),
-    "core/model_card.py": (set(), {"core.card", "core.store"}),
+    "core/model_card.py": ({"huggingface_hub"}, {"core.card", "core.store"}),
+    "core/publish.py": ({"huggingface_hub"}, {"core.card", "core.hub", "core.model_card", "core.store"}),
     "core/widgets.py": ({"gradio"}, {"core.card"}),
     "core/moves.py": (
         {"gradio"},
