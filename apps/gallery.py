@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from html import escape
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build
         states = {slug: space.state for slug, space in spaces.items()}
         status = "degraded" if "failed" in states.values() else "ok"
         return JSONResponse(
-            {"status": status, "version": version("vitrine"), "topics": states, "memory_mb": round(memory_mb())}
+            {"status": status, "version": own_version(), "topics": states, "memory_mb": round(memory_mb())}
         )
 
     @asynccontextmanager
@@ -129,6 +129,14 @@ def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build
         routes.append(Route(f"/{slug}", with_slash))
         routes.append(Mount(f"/{slug}", app=space))  # type: ignore[arg-type]
     return FastAPI(routes=routes, lifespan=lifespan, openapi_url=None)
+
+
+def own_version() -> str:
+    """The version that is installed; a hosted copy is files alone."""
+    try:
+        return version("vitrine")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def with_slash(request: Request) -> Response:
