@@ -2,19 +2,21 @@
 
 space    one Gradio Space per topic, or of the topic that is named
 gallery  the whole gallery as one Gradio Space
+static   the site of questions, tours and stored answers, for any web server or a USB folder
 
 Each lands below build/, or where --to says. A folder that is a git checkout of the Space keeps its
 repository; what else was there is replaced.
 """
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 from huggingface_hub import hf_hub_url
 
 from core import card as cards
-from core import deploy
+from core import deploy, site
 from core.card import Card
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,9 +62,17 @@ def write(topics: dict[str, Card], module: str, folder: Path, options: argparse.
     )
 
 
+def write_site(topics: dict[str, Card], folder: Path) -> None:
+    """The static site: what the pages themselves answer, kept."""
+    from apps import gallery
+
+    spaces = {slug: importlib.import_module(f"apps.{slug}").space for slug in topics}
+    site.build(spaces, gallery.home_page(topics), folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("space", "gallery"))
+    parser.add_argument("kind", choices=("space", "gallery", "static"))
     parser.add_argument("topic", nargs="?", choices=cards.topics(), help="all by default")
     parser.add_argument("--to", type=Path, help="the folder; below it one folder per topic, where several are written")
     parser.add_argument("--owner", default="", help="below whom the Space will be, for the picture that links show")
@@ -72,6 +82,10 @@ def main() -> None:
     chosen = {slug: cards.load(slug).CARD for slug in ([options.topic] if options.topic else cards.topics())}
     base = options.to or ROOT / "build" / options.kind
     try:
+        if options.kind == "static":
+            write_site(chosen, base)
+            print(f"{base}: {deploy.size_mb(base):.1f} MB")
+            return
         if options.kind == "gallery":
             written = {base: (chosen, "apps.gallery")}
         else:

@@ -31,7 +31,11 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "core/upload.py": ({"PIL", "numpy"}, {"core.card"}),
     "core/model_card.py": ({"huggingface_hub"}, {"core.card", "core.store"}),
     "core/imports.py": (set(), set()),
-    "core/deploy.py": ({"huggingface_hub", "packaging"}, {"core.card", "core.imports", "core.store"}),
+    "core/deploy.py": ({"huggingface_hub"}, {"core.card", "core.imports", "core.store"}),
+    "core/site.py": (
+        {"PIL"},
+        {"core.card", "core.deploy", "core.draw", "core.imports", "core.markup", "core.moves", "core.store"},
+    ),
     "core/publish.py": ({"huggingface_hub"}, {"core.card", "core.hub", "core.model_card", "core.store"}),
     "core/widgets.py": ({"gradio"}, {"core.card"}),
     "core/moves.py": (
