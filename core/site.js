@@ -25,7 +25,6 @@ vitrine.show = ({ answers, tour, measured }) => {
     find("settings").textContent = answer.settings;
     find("remark").textContent = answer.remark;
   };
-  vitrine.fill = fill;
 
   // Steps are asked first: what to watch, why, and the answer of the discovery come after a choice.
   let index = 0;
@@ -59,7 +58,50 @@ vitrine.show = ({ answers, tour, measured }) => {
     const button = { ArrowRight: "next", ArrowLeft: "back" }[event.key];
     if (button && !find(button).disabled) find(button).click();
   });
+  vitrine.kept = { answers, figure, say: (id, words) => (find(id).textContent = words) };
   ask();
   fill(answers[0]);
   frame("measured")(measured);
+};
+
+// The live part of a page: its script calls this with what sets the controls up. Nothing is loaded before a touch.
+vitrine.live = (setup) => {
+  const { answers, figure, say } = vitrine.kept;
+  const place = document.getElementById("live");
+  if (location.protocol === "file:") {
+    say("loading", "Opened from a disk, this page shows stored answers. Where a web server shows it, the controls are live.");
+    return;
+  }
+  const script = (address) =>
+    new Promise((resolve, reject) => {
+      const element = Object.assign(document.createElement("script"), { src: address, onload: resolve, onerror: reject });
+      document.head.append(element);
+    });
+  const load = async () => {
+    say("loading", "Loading the network and its runtime, some 16 MB, once.");
+    try {
+      await script("../assets/ort.wasm.min.js");
+      ort.env.wasm.wasmPaths = new URL("../assets/", location.href).href;
+      ort.env.wasm.numThreads = 1; // more would need headers that a plain web server does not send
+      const [session, beside] = await Promise.all([
+        ort.InferenceSession.create("network.onnx"),
+        fetch("beside.json").then((answer) => answer.json()),
+      ]);
+      say("loading", "");
+      return { ort, session, beside };
+    } catch (error) {
+      loaded = undefined; // the next touch tries again
+      say("loading", "The network could not be loaded; the stored answers stay.");
+      throw error;
+    }
+  };
+  let loaded;
+  const network = () => (loaded ??= load());
+  const draw = (value, words) => {
+    figure(value);
+    say("settings", words);
+    say("remark", "");
+    document.getElementById("input").replaceChildren();
+  };
+  setup({ place, network, first: answers[0], draw });
 };

@@ -9,6 +9,8 @@ page. Everything is named relative to the page, so the site opens from a USB fol
     <topic>/index.html         question, answer, tour, how it works, scores, papers
     <topic>/answers.js         the answers of the opening state and of each step
     <topic>/worksheet.html     to print, and worksheet-answers.html
+    <topic>/network.onnx       where the topic's slice has browser.py and browser.js: what answers live, with
+                               beside.json and browser.js; its runtime, assets/ort*, is loaded when first touched
 """
 
 import json
@@ -22,24 +24,29 @@ from typing import Any
 
 from PIL import Image
 
-from core import deploy, draw, markup, store
+from core import card as cards
+from core import deploy, draw, graph, markup, store
 from core.card import Card, Step, Value
 from core.imports import ROOT
 from core.moves import Answer, Moves
 
 HERE = Path(__file__).resolve().parent
+SLICES = HERE / "topics"
 WIDTH = 640  # of a picture on the home page, in pixels
 OF_A_RUN = re.compile(r"/vitrine/runs/(\w+/\w+)/(\w+\.jpeg)")
 STYLES = ("apps/gallery.css", "core/page.css", "core/site.css")
 SCRIPTS = ("core/page.js", "core/site.js")
 
 
-def build(spaces: Mapping[str, Moves], home: str, folder: Path) -> None:
+def build(spaces: Mapping[str, Moves], home: str, folder: Path, *, runtime: Path | None = None) -> None:
     """Write the site into a folder, in place of what a former call wrote there.
 
     spaces  slug -> page
     home    the gallery's home page, with addresses as the gallery has them
+    runtime where the browser's runtime lies, or is put once it is fetched; None: pages have no live part
+    raises  NoRuntime if it cannot be fetched
     """
+    fetched = graph.runtime(runtime) if runtime else []
     deploy.clear(folder)
     assets = folder / "assets"
     assets.mkdir()
@@ -48,11 +55,16 @@ def build(spaces: Mapping[str, Moves], home: str, folder: Path) -> None:
     (assets / "site.css").write_text(sheet, encoding="utf-8")
     script = "\n".join((ROOT / path).read_text(encoding="utf-8") for path in SCRIPTS)
     (assets / "site.js").write_text(script, encoding="utf-8")
+    for path in fetched:
+        shutil.copyfile(path, assets / path.name)
     for slug in spaces:
         shrink_pictures(slug, folder / "pictures")
     (folder / "index.html").write_text(relative_home(home, spaces), encoding="utf-8")
+    front = {"title": "Vitrine", "emoji": deploy.EMOJI, "sdk": "static", "license": "apache-2.0"}
+    (folder / "README.md").write_text(deploy.readme(front, "The static site of Vitrine.\n"), encoding="utf-8")
     for slug, space in spaces.items():
-        write_topic(space, folder / slug)
+        live = bool(fetched) and (SLICES / slug / "browser.py").is_file()
+        write_topic(space, folder / slug, live=live)
 
 
 def tokens() -> str:
@@ -114,8 +126,8 @@ def widget(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def write_topic(space: Moves, folder: Path) -> None:
-    """One topic's page, its answers, and its sheets to print."""
+def write_topic(space: Moves, folder: Path, *, live: bool) -> None:
+    """One topic's page, its answers, its sheets to print, and what answers live."""
     card = space.card
     folder.mkdir()
     answers = [shown(card, space.last_answer(values), values) for values in states(card)]
@@ -126,10 +138,21 @@ def write_topic(space: Moves, folder: Path) -> None:
     tour = json.dumps([told(step) for step in card.tour], ensure_ascii=False)
     script = f"vitrine.show({{answers: {data}, tour: {tour}, measured: {measured(space)}}});\n"
     (folder / "answers.js").write_text(script, encoding="utf-8")
-    (folder / "index.html").write_text(page(space, answers[0]), encoding="utf-8")
+    (folder / "index.html").write_text(page(space, answers[0], live=live), encoding="utf-8")
+    if live:
+        write_network(space, folder)
     for name, answered in (("worksheet", False), ("worksheet-answers", True)):
         sheet = markup.worksheet(card, answers=answered).replace(markup.ADDRESS, "")
         (folder / f"{name}.html").write_text(sheet, encoding="utf-8")
+
+
+def write_network(space: Moves, folder: Path) -> None:
+    """What answers live: the graph, what its script needs beside it, and the script."""
+    room = cards.load(space.card.slug, "browser")
+    module, example, outputs = room.graph(space.networks())
+    graph.export(module, example, outputs, folder / "network.onnx")
+    (folder / "beside.json").write_text(json.dumps(room.beside()), encoding="utf-8")
+    shutil.copyfile(SLICES / space.card.slug / "browser.js", folder / "browser.js")
 
 
 def measured(space: Moves) -> str:
@@ -157,8 +180,9 @@ def tour(card: Card) -> str:
     )
 
 
-def page(space: Moves, first: Mapping[str, Any]) -> str:
+def page(space: Moves, first: Mapping[str, Any], *, live: bool) -> str:
     """A topic's page; what changes with the tour has a place with an id."""
+    script = '<script src="browser.js" defer></script>' if live else ""
     card = space.card
     runs = {score.run: store.load(score.run) for score in card.scores}
     score = card.scores[0]
@@ -170,12 +194,13 @@ def page(space: Moves, first: Mapping[str, Any]) -> str:
 <meta name="description" content="{escape(card.claim)}">
 <link rel="icon" href="data:,"><link rel="stylesheet" href="../assets/site.css">
 <script src="../assets/plotly.min.js" defer></script><script src="../assets/site.js" defer></script>
-<script src="answers.js" defer></script></head><body><main class="topic">
+<script src="answers.js" defer></script>{script}</head><body><main class="topic">
 <p class="kicker"><a href="../index.html">Vitrine</a> · {escape(card.family)}</p>
 <h1>{escape(card.question)}</h1><p class="claim">{escape(card.claim)}</p>
 <div class="exhibit">
 <div class="given"><div id="input">{first["input"]}</div>
-<p id="settings" class="small">{escape(first["settings"])}</p></div>
+<p id="settings" class="small">{escape(first["settings"])}</p>
+{'<div id="live"></div><p id="loading" class="small" role="status"></p>' if live else ""}</div>
 <div class="answer"><div id="figure" class="figure"><div class="vitrine-figure" role="img"></div></div>
 <div id="tiles">{first["tiles"]}</div><p id="remark" class="small"></p></div></div>
 <section id="tour"><noscript><ol>{tour(card)}</ol></noscript>

@@ -16,10 +16,11 @@ from pathlib import Path
 from huggingface_hub import hf_hub_url
 
 from core import card as cards
-from core import deploy, site
+from core import deploy, graph, site
 from core.card import Card
 
 ROOT = Path(__file__).resolve().parent.parent
+RUNTIME = ROOT / "build" / "onnxruntime-web"
 PICTURE = "docs/pictures/{}-light.png"
 WORDS = """# {title}
 
@@ -62,12 +63,12 @@ def write(topics: dict[str, Card], module: str, folder: Path, options: argparse.
     )
 
 
-def write_site(topics: dict[str, Card], folder: Path) -> None:
+def write_site(topics: dict[str, Card], folder: Path, *, live: bool) -> None:
     """The static site: what the pages themselves answer, kept."""
     from apps import gallery
 
     spaces = {slug: importlib.import_module(f"apps.{slug}").space for slug in topics}
-    site.build(spaces, gallery.home_page(topics), folder)
+    site.build(spaces, gallery.home_page(topics), folder, runtime=RUNTIME if live else None)
 
 
 def main() -> None:
@@ -78,12 +79,13 @@ def main() -> None:
     parser.add_argument("--owner", default="", help="below whom the Space will be, for the picture that links show")
     parser.add_argument("--weights", choices=("embedded", "hub"), default="embedded")
     parser.add_argument("--cpu-index", default=deploy.CPU_INDEX, help="where torch comes from; empty: pip's default")
+    parser.add_argument("--still", action="store_true", help="a static site without live parts: no runtime, no npm")
     options = parser.parse_args()
     chosen = {slug: cards.load(slug).CARD for slug in ([options.topic] if options.topic else cards.topics())}
     base = options.to or ROOT / "build" / options.kind
     try:
         if options.kind == "static":
-            write_site(chosen, base)
+            write_site(chosen, base, live=not options.still)
             print(f"{base}: {deploy.size_mb(base):.1f} MB")
             return
         if options.kind == "gallery":
@@ -96,7 +98,7 @@ def main() -> None:
         for folder, (topics, module) in written.items():
             write(topics, module, folder, options)
             print(f"{folder}: {deploy.size_mb(folder):.1f} MB")
-    except ValueError as error:
+    except (ValueError, graph.NoRuntime) as error:
         sys.exit(f"vitrine: {error}")
 
 

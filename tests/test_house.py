@@ -34,8 +34,18 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "core/deploy.py": ({"huggingface_hub"}, {"core.card", "core.imports", "core.store"}),
     "core/site.py": (
         {"PIL"},
-        {"core.card", "core.deploy", "core.draw", "core.imports", "core.markup", "core.moves", "core.store"},
+        {
+            "core.card",
+            "core.deploy",
+            "core.draw",
+            "core.graph",
+            "core.imports",
+            "core.markup",
+            "core.moves",
+            "core.store",
+        },
     ),
+    "core/graph.py": ({"torch", "onnx"}, set()),
     "core/publish.py": ({"huggingface_hub"}, {"core.card", "core.hub", "core.model_card", "core.store"}),
     "core/widgets.py": ({"gradio"}, {"core.card"}),
     "core/moves.py": (
@@ -58,6 +68,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
         {"core.draw", "core.store", "core.topics.{x}"},
     ),
     r"core/topics/(?P<x>\w+)/method.py": ({"torch", "numpy", "scipy"}, set()),
+    r"core/topics/(?P<x>\w+)/browser.py": ({"torch", "numpy"}, {"core.nets", "core.store", "core.topics.{x}"}),
     # What else of a method has a file of its own
     r"core/topics/(?P<x>\w+)/\w+.py": ({"torch", "numpy", "scipy"}, {"core.nets", "core.topics.{x}"}),
     "apps/gallery.py": (
