@@ -1,6 +1,6 @@
 # `make` says what there is. Everything runs in .venv, which `make` builds on first use.
 .DEFAULT_GOAL := help
-.PHONY: help run class test check train evaluate bench pictures
+.PHONY: help run class test check train evaluate bench pictures deploy-check
 SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,6 +10,7 @@ help:
 	@echo "make class      the gallery for everyone in the room: address and QR code"
 	@echo "make test       every test          make check     style, types, fast tests, reading cost"
 	@echo "make train TOPIC=mc_dropout         make evaluate [TOPIC=…]"
+	@echo "make deploy-check  every Space installed and started anew: ten minutes, needs a network"
 	@echo "make bench      speed tables        make pictures  first answers, pictures, README table"
 
 # A stamp per requirements file: unchanged requirements install nothing again.
@@ -42,3 +43,6 @@ bench: .venv/dev.stamp
 	$(BIN)/python scripts/bench.py $(TOPIC)
 pictures: .venv/dev.stamp
 	$(BIN)/python scripts/pictures.py
+
+deploy-check: .venv/dev.stamp
+	VITRINE_DEPLOY=1 $(BIN)/python -m pytest tests/test_deploy.py

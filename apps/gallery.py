@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from html import escape
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,15 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from core import card as cards
 from core import draw, markup, serve, store
 from core.card import Card
 
 HERE = Path(__file__).resolve().parent
-PICTURES = HERE.parent / "docs" / "pictures"
+PICTURES = serve.PICTURES
+INVITATION = "Machine-learning ideas that answer back."
+COVER = "page-gallery.png"  # what stands for the gallery itself where its address is shared
 log = logging.getLogger("vitrine")
 
 
@@ -106,14 +107,15 @@ def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build
     spaces = {slug: LazySpace(slug, card, build) for slug, card in topics.items()}
     page = home_page(topics)
 
-    def home(_: Any) -> Response:
-        return HTMLResponse(page)
+    def home(request: Request) -> Response:
+        tags = serve.share_tags("Vitrine", INVITATION, COVER, request.scope)
+        return HTMLResponse(page.replace("<head>", f"<head>{tags}", 1))
 
     def health(_: Any) -> Response:
         states = {slug: space.state for slug, space in spaces.items()}
         status = "degraded" if "failed" in states.values() else "ok"
         return JSONResponse(
-            {"status": status, "version": version("vitrine"), "topics": states, "memory_mb": round(memory_mb())}
+            {"status": status, "version": own_version(), "topics": states, "memory_mb": round(memory_mb())}
         )
 
     @asynccontextmanager
@@ -123,12 +125,18 @@ def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build
             await space.close()
 
     routes = [Route("/", home), Route("/healthz", health), *serve.routes()]
-    if PICTURES.is_dir():
-        routes.append(Mount("/vitrine/pictures", StaticFiles(directory=PICTURES)))  # type: ignore[arg-type]
     for slug, space in spaces.items():
         routes.append(Route(f"/{slug}", with_slash))
         routes.append(Mount(f"/{slug}", app=space))  # type: ignore[arg-type]
     return FastAPI(routes=routes, lifespan=lifespan, openapi_url=None)
+
+
+def own_version() -> str:
+    """The version that is installed; a hosted copy is files alone."""
+    try:
+        return version("vitrine")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def with_slash(request: Request) -> Response:
@@ -165,7 +173,7 @@ def home_page(topics: Mapping[str, Card]) -> str:
     claim = "a question, a trained model, and a page to play with"
     claim = f"One idea so far: {claim}." if len(topics) == 1 else f"{len(topics)} ideas, each {claim}."
     body = f"""<main><h1>Vitrine</h1>
-<p class="claim">Machine-learning ideas that answer back. {claim}</p>
+<p class="claim">{INVITATION} {claim}</p>
 <label class="search">Find an idea <input type="search" id="search" autocomplete="off"></label>
 <p id="none" role="status" hidden>No idea matches. Try one word.</p>
 {"".join(sections)}</main>
@@ -220,7 +228,6 @@ def document(title: str, body: str) -> str:
     dark = draw.theme_css().split(".dark")[1]
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta property="og:title" content="{escape(title)}"><meta property="og:site_name" content="Vitrine">
 <style>
 {draw.theme_css()}
 @media (prefers-color-scheme: dark) {{ :root {dark} }}

@@ -226,6 +226,7 @@ class Card:
     data      licence note for each data set behind the embedded weights
     command   what measures the scores again
     cover     the state whose figure stands for the topic in the gallery
+    task      what the network does, by the Hub's name for it: "image-classification"
     raises    ValueError if something is missing or does not fit together
     """
 
@@ -248,6 +249,7 @@ class Card:
     command: str
     sample: str = ""
     cover: Mapping[str, Value] = field(default_factory=dict)
+    task: str = "other"
 
     def __post_init__(self) -> None:
         if len(self.question.split()) > 6:

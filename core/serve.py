@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +27,7 @@ from core import draw, store
 from core.card import Card, Refused
 
 HERE = Path(__file__).resolve().parent
+PICTURES = HERE.parent / "docs" / "pictures"
 CORES = os.cpu_count() or 1
 THREADS = torch.get_num_threads()  # as OMP_NUM_THREADS and the machine have it
 QUEUE_SIZE = 60  # events waiting per Space before a newcomer is told that it is busy
@@ -182,6 +183,12 @@ def routes() -> list[Route]:
             return PlainTextResponse(f"There is no picture {file}.", status_code=404)
         return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "max-age=3600"})
 
+    def shared(request: Request) -> Response:
+        file = request.path_params["file"]
+        if not re.fullmatch(r"[\w-]+\.png", file) or not (PICTURES / file).is_file():
+            return PlainTextResponse("There is no such picture.", status_code=404)
+        return FileResponse(PICTURES / file, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
+
     def icon(_: Request) -> Response:
         petrol = draw.TOKENS["petrol"][0]
         square = (
@@ -194,21 +201,42 @@ def routes() -> list[Route]:
         Route("/vitrine/plotly.min.js", plotly),
         Route("/vitrine/page.js", script),
         Route("/vitrine/models/{topic}/{variant}", model_card),
+        Route("/vitrine/pictures/{file}", shared),
         Route("/vitrine/runs/{topic}/{variant}/{file}", picture),
     ]
 
 
+def share_tags(title: str, description: str, picture: str, scope: Mapping[str, Any]) -> str:
+    """What a program that previews a link reads of a page: Open Graph, in the served HTML.
+
+    picture  name of a file among PICTURES
+    scope    of the request: the picture's address has to be a whole one, on the host that was asked
+    """
+    headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
+    # A host behind a proxy that ends TLS is asked over plain HTTP; the proxy says what it was asked itself.
+    scheme = headers.get("x-forwarded-proto", scope["scheme"]).partition(",")[0].strip()
+    host = headers.get("x-forwarded-host", headers.get("host", "")).partition(",")[0].strip()
+    words = {"type": "website", "site_name": "Vitrine", "title": title, "description": description}
+    if (PICTURES / picture).is_file():
+        words["image"] = f"{scheme}://{host}/vitrine/pictures/{picture}"
+    tags = "".join(f'<meta property="og:{key}" content="{html.escape(text)}" />\n' for key, text in words.items())
+    return f'{tags}<meta name="twitter:card" content="summary_large_image" />\n'
+
+
 class ShareTags:
-    """Writes title and description of a card into the served HTML.
+    """Writes title, description and picture of a card into the served HTML, in place of Gradio's own.
 
     Gradio adds the tags of `head=` by script, which the programs that preview a link do not run.
     """
 
     def __init__(self, app: Any, card: Card) -> None:
-        self.app = app
-        words = {"title": card.question, "description": card.claim, "site_name": "Vitrine"}
-        tags = "".join(f'<meta property="og:{key}" content="{html.escape(text)}" />\n' for key, text in words.items())
-        self.tags = f"{tags}<title>{html.escape(card.question)} · Vitrine</title>\n".encode()
+        self.app, self.card = app, card
+
+    def tags(self, scope: Mapping[str, Any]) -> bytes:
+        """The card's tags for one request."""
+        card = self.card
+        shared = share_tags(card.question, card.claim, f"{card.slug}-light.png", scope)
+        return f"{shared}<title>{html.escape(card.question)} · Vitrine</title>\n".encode()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope.get("method") != "GET":
@@ -228,7 +256,7 @@ class ShareTags:
                 body = re.sub(
                     rb"<meta\s+(property=\"og:|name=\"twitter:)[^>]*>|<title>.*?</title>", b"", message["body"]
                 )
-                body = body.replace(b"<head>", b"<head>\n" + self.tags, 1)
+                body = body.replace(b"<head>", b"<head>\n" + self.tags(scope), 1)
                 length = (b"content-length", str(len(body)).encode())
                 kept = [pair for pair in start["headers"] if pair[0] != b"content-length"]
                 await send({**start, "headers": [*kept, length]})

@@ -35,6 +35,7 @@ from core.hub import discard, fetch, within
 
 SCHEMA = 1
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
+LOCK = "hub.json"  # in there: run -> repository and commit, written when a run is published
 HUB_ADDRESS = re.compile(r"hub:([\w.-]+/[\w.-]+)@([0-9a-f]{40})")
 HUB_BUDGET_S = 6.0  # a page waits no longer before it goes on with the embedded weights
 HUB_REST_S = 60.0  # after a silence the Hub is left alone this long: a page loads several runs
@@ -194,7 +195,7 @@ def load(name: str) -> Run:
     if wanted == "embedded":
         return read(name, CHECKPOINTS / name)
     if wanted == "hub":
-        repository, commit = _published(name)
+        repository, commit = published(name)
     elif match := HUB_ADDRESS.fullmatch(wanted):
         repository, commit = match.groups()
     else:
@@ -226,9 +227,9 @@ def networks(names: Iterable[str], build: Callable[..., Network]) -> dict[str, N
     return {run.name: run.fill(build(**run.network)) for run in runs}
 
 
-def _published(name: str) -> tuple[str, str]:
+def published(name: str) -> tuple[str, str]:
     """Repository and commit of a published run, ("", "") if it is not published."""
-    path = CHECKPOINTS / "hub.json"
+    path = CHECKPOINTS / LOCK
     entry = json_object(path).get(name, {}) if path.is_file() else {}
     return entry.get("repository", ""), entry.get("commit", "")
 

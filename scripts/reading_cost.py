@@ -8,10 +8,10 @@ a mirror, not a law: a rise is explained in the commit.
 import ast
 import io
 import tokenize
-from collections.abc import Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from core.imports import ROOT, reached
+
 AIMS = {"slice": (6, 450), "spine": (8, 900)}  # files, code lines
 LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
 
@@ -19,38 +19,6 @@ LAYOUT = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, toke
 def topics() -> list[str]:
     """The slugs of all topics, in alphabetical order."""
     return sorted(path.parent.name for path in ROOT.glob("core/topics/*/card.py"))
-
-
-def module_file(name: str) -> Path | None:
-    """The project's file behind a dotted name, None for a library or a folder."""
-    path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-    return path if path.is_file() else None
-
-
-def imported(path: Path) -> set[str]:
-    """Dotted names of the modules that a file imports, at its top or inside a function.
-
-    `from core import draw` gives core.draw; `from core.card import Card` gives core.card.
-    """
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            whole = [f"{node.module}.{alias.name}" for alias in node.names]
-            names |= {name if module_file(name) else str(node.module) for name in whole}
-    return names
-
-
-def reached(start: Iterable[Path]) -> set[Path]:
-    """The project's files that importing these would load, themselves included."""
-    found, open_ends = set(), list(start)
-    while open_ends:
-        path = open_ends.pop()
-        if path not in found:
-            found.add(path)
-            open_ends += [file for name in imported(path) if (file := module_file(name))]
-    return found
 
 
 def code_lines(path: Path) -> int:

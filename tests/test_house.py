@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.card import topics
-from scripts.reading_cost import ROOT, code_lines, cost, imported, module_file, reached
+from core.imports import ROOT, imported, module_file, reached
+from scripts.reading_cost import code_lines, cost
 
 SOURCES = sorted([*ROOT.glob("core/**/*.py"), *ROOT.glob("apps/**/*.py"), *ROOT.glob("scripts/*.py")])
 PAGE_LIBRARIES = {"gradio", "gradio_client", "plotly", "streamlit", "fastapi", "starlette", "uvicorn", "segno"}
@@ -28,7 +29,24 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "core/markup.py": (set(), {"core.card", "core.draw", "core.store"}),
     "core/serve.py": ({"gradio", "starlette", "fastapi", "torch"}, {"core.card", "core.draw", "core.store"}),
     "core/upload.py": ({"PIL", "numpy"}, {"core.card"}),
-    "core/model_card.py": (set(), {"core.card", "core.store"}),
+    "core/model_card.py": ({"huggingface_hub"}, {"core.card", "core.store"}),
+    "core/imports.py": (set(), set()),
+    "core/deploy.py": ({"huggingface_hub"}, {"core.card", "core.imports", "core.store"}),
+    "core/site.py": (
+        {"PIL"},
+        {
+            "core.card",
+            "core.deploy",
+            "core.draw",
+            "core.graph",
+            "core.imports",
+            "core.markup",
+            "core.moves",
+            "core.store",
+        },
+    ),
+    "core/graph.py": ({"torch", "onnx"}, set()),
+    "core/publish.py": ({"huggingface_hub"}, {"core.card", "core.hub", "core.model_card", "core.store"}),
     "core/widgets.py": ({"gradio"}, {"core.card"}),
     "core/moves.py": (
         {"gradio"},
@@ -50,6 +68,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
         {"core.draw", "core.store", "core.topics.{x}"},
     ),
     r"core/topics/(?P<x>\w+)/method.py": ({"torch", "numpy", "scipy"}, set()),
+    r"core/topics/(?P<x>\w+)/browser.py": ({"torch", "numpy"}, {"core.nets", "core.store", "core.topics.{x}"}),
     # What else of a method has a file of its own
     r"core/topics/(?P<x>\w+)/\w+.py": ({"torch", "numpy", "scipy"}, {"core.nets", "core.topics.{x}"}),
     "apps/gallery.py": (

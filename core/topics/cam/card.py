@@ -35,6 +35,7 @@ FORGOTTEN = {
 
 CARD = Card(
     slug="cam",
+    task="image-classification",
     family="Looking inside",
     question="Where did the network look?",
     claim="A heat map says which places of the photo an answer rests on, or seems to say so. Twelve ways to draw one, "

@@ -8,6 +8,7 @@ TWIN = "mc_dropout/deterministic"
 
 CARD = Card(
     slug="mc_dropout",
+    task="image-classification",
     family="Uncertainty",
     question="How sure is the network?",
     claim="Dropout stays on while it predicts. If the passes disagree, the model is unsure; "

@@ -7,6 +7,7 @@ CBAM = "photos/cbam"
 
 CARD = Card(
     slug="photos",
+    task="image-classification",
     family="Looking inside",
     question="What is in this photo?",
     claim="A small network learnt twenty things from 8,000 photos of 64 by 64 pixels. Take colour, sharpness or "

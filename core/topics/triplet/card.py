@@ -35,6 +35,7 @@ SCORED = (
 
 CARD = Card(
     slug="triplet",
+    task="image-feature-extraction",
     family="Similarity",
     question="What does close mean?",
     claim="449 cotton leaves on a map that the triplet loss has drawn: leaves of one disease were pulled together, "

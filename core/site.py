@@ -1,0 +1,218 @@
+"""The static site: every topic's question, tour and answers as files that any web server, or none, can show.
+
+Answers are computed when the site is built, by the pages' own functions, and travel as data beside each
+page. Everything is named relative to the page, so the site opens from a USB folder and asks nobody for anything.
+
+    index.html                 the home page
+    assets/                    styles, the script that shows answers, Plotly
+    pictures/                  one per topic and theme
+    <topic>/index.html         question, answer, tour, how it works, scores, papers
+    <topic>/answers.js         the answers of the opening state and of each step
+    <topic>/worksheet.html     to print, and worksheet-answers.html
+    <topic>/network.onnx       where the topic's slice has browser.py and browser.js: what answers live, with
+                               beside.json and browser.js; its runtime, assets/ort*, is loaded when first touched
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from core import card as cards
+from core import deploy, draw, graph, markup, store
+from core.card import Card, Step, Value
+from core.imports import ROOT
+from core.moves import Answer, Moves
+
+HERE = Path(__file__).resolve().parent
+SLICES = HERE / "topics"
+WIDTH = 640  # of a picture on the home page, in pixels
+OF_A_RUN = re.compile(r"/vitrine/runs/(\w+/\w+)/(\w+\.jpeg)")
+STYLES = ("apps/gallery.css", "core/page.css", "core/site.css")
+SCRIPTS = ("core/page.js", "core/site.js")
+
+
+def build(spaces: Mapping[str, Moves], home: str, folder: Path, *, runtime: Path | None = None) -> None:
+    """Write the site into a folder, in place of what a former call wrote there.
+
+    spaces  slug -> page
+    home    the gallery's home page, with addresses as the gallery has them
+    runtime where the browser's runtime lies, or is put once it is fetched; None: pages have no live part
+    raises  NoRuntime if it cannot be fetched
+    """
+    fetched = graph.runtime(runtime) if runtime else []
+    deploy.clear(folder)
+    assets = folder / "assets"
+    assets.mkdir()
+    shutil.copyfile(str(files("plotly") / "package_data" / "plotly.min.js"), assets / "plotly.min.js")
+    sheet = "\n".join([tokens(), *((ROOT / path).read_text(encoding="utf-8") for path in STYLES)])
+    (assets / "site.css").write_text(sheet, encoding="utf-8")
+    script = "\n".join((ROOT / path).read_text(encoding="utf-8") for path in SCRIPTS)
+    (assets / "site.js").write_text(script, encoding="utf-8")
+    for path in fetched:
+        shutil.copyfile(path, assets / path.name)
+    for slug in spaces:
+        shrink_pictures(slug, folder / "pictures")
+    (folder / "index.html").write_text(relative_home(home, spaces), encoding="utf-8")
+    front = {"title": "Vitrine", "emoji": deploy.EMOJI, "sdk": "static", "license": "apache-2.0"}
+    (folder / "README.md").write_text(deploy.readme(front, "The static site of Vitrine.\n"), encoding="utf-8")
+    for slug, space in spaces.items():
+        live = bool(fetched) and (SLICES / slug / "browser.py").is_file()
+        write_topic(space, folder / slug, live=live)
+
+
+def tokens() -> str:
+    """The colours, dark where the visitor's system is."""
+    dark = draw.theme_css().split(".dark")[1]
+    return f"{draw.theme_css()}\n@media (prefers-color-scheme: dark) {{ :root {dark} }}"
+
+
+def shrink_pictures(slug: str, folder: Path) -> None:
+    """A topic's pictures as the home page shows them, some 20 kB each."""
+    folder.mkdir(exist_ok=True)
+    for theme in ("light", "dark"):
+        source = ROOT / "docs" / "pictures" / f"{slug}-{theme}.png"
+        if source.is_file():
+            with Image.open(source) as picture:
+                whole = picture.convert("RGB")
+                whole.thumbnail((WIDTH, 4 * WIDTH))
+                whole.save(folder / f"{slug}-{theme}.webp", quality=82, method=6)
+
+
+def relative_home(home: str, spaces: Mapping[str, Moves]) -> str:
+    """The gallery's home page with addresses that hold in a folder."""
+    home = re.sub(r"/vitrine/pictures/([\w-]+)\.png", r"pictures/\1.webp", home)
+    for slug in spaces:
+        home = home.replace(f"href='/{slug}/'", f"href='{slug}/index.html'")
+    return home
+
+
+def states(card: Card) -> list[dict[str, Value]]:
+    """The opening state, then for each step the one it begins with and the one of its discovery."""
+    found = [card.defaults()]
+    for step in card.tour:
+        found += [card.parse(step.set), card.parse({**step.set, **step.then})]
+    return found
+
+
+def said(card: Card, values: Mapping[str, Value]) -> str:
+    """A state in words: what differs from the opening state."""
+    changed = [param for param in card.params if values[param.name] != card.param(param.name).default]
+    return ". ".join(f"{param.label}: {param.say(values[param.name])}" for param in changed) or "The opening settings"
+
+
+def shown(card: Card, answer: Answer, values: Mapping[str, Value]) -> dict[str, Any]:
+    """An answer as the page's script shows it."""
+    return {
+        "figure": answer.figure,
+        "tiles": markup.tiles(card, answer.tiles),
+        "input": "".join(widget(extra) for extra in answer.extras),
+        "settings": f"{said(card, values)}.",
+        "remark": answer.remark,
+        "sentence": answer.figure["layout"]["meta"]["sentence"],
+    }
+
+
+def widget(value: Any) -> str:
+    """What an app's own widget would show: the input picture of a canvas, or HTML as it is."""
+    if isinstance(value, dict) and value.get("shown"):
+        return f'<img class="input" src="{escape(value["shown"])}" alt="The input">'
+    return value if isinstance(value, str) else ""
+
+
+def write_topic(space: Moves, folder: Path, *, live: bool) -> None:
+    """One topic's page, its answers, its sheets to print, and what answers live."""
+    card = space.card
+    folder.mkdir()
+    answers = [shown(card, space.last_answer(values), values) for values in states(card)]
+    data = json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
+    for run, file in set(OF_A_RUN.findall(data)):
+        shutil.copyfile(store.load(run).path(file), folder / file)
+    data = OF_A_RUN.sub(r"\2", data)
+    tour = json.dumps([told(step) for step in card.tour], ensure_ascii=False)
+    script = f"vitrine.show({{answers: {data}, tour: {tour}, measured: {measured(space)}}});\n"
+    (folder / "answers.js").write_text(script, encoding="utf-8")
+    (folder / "index.html").write_text(page(space, answers[0], live=live), encoding="utf-8")
+    if live:
+        write_network(space, folder)
+    for name, answered in (("worksheet", False), ("worksheet-answers", True)):
+        sheet = markup.worksheet(card, answers=answered).replace(markup.ADDRESS, "")
+        (folder / f"{name}.html").write_text(sheet, encoding="utf-8")
+
+
+def write_network(space: Moves, folder: Path) -> None:
+    """What answers live: the graph, what its script needs beside it, and the script."""
+    room = cards.load(space.card.slug, "browser")
+    module, example, outputs = room.graph(space.networks())
+    graph.export(module, example, outputs, folder / "network.onnx")
+    (folder / "beside.json").write_text(json.dumps(room.beside()), encoding="utf-8")
+    shutil.copyfile(SLICES / space.card.slug / "browser.js", folder / "browser.js")
+
+
+def measured(space: Moves) -> str:
+    """The figure of the stored experiment, as JSON."""
+    return json.dumps(draw.to_json(space.measured()), separators=(",", ":"))
+
+
+def told(step: Step) -> dict[str, Any]:
+    """What the script needs to know of a step."""
+    return {
+        "ask": step.ask,
+        "choices": step.choices,
+        "right": step.right,
+        "look": step.look,
+        "why": step.why,
+    }
+
+
+def tour(card: Card) -> str:
+    """The whole tour as text, for those who read without a script: questions, and answers folded."""
+    return "".join(
+        f"<li><p>{escape(step.ask)}</p><details><summary>{escape(' / '.join(step.choices))}</summary>"
+        f"<p><b>{escape(step.choices[step.right])}</b></p><p>{escape(step.why)}</p></details></li>"
+        for step in card.tour
+    )
+
+
+def page(space: Moves, first: Mapping[str, Any], *, live: bool) -> str:
+    """A topic's page; what changes with the tour has a place with an id."""
+    script = '<script src="browser.js" defer></script>' if live else ""
+    card = space.card
+    runs = {score.run: store.load(score.run) for score in card.scores}
+    score = card.scores[0]
+    line = f"{score.label}: {markup.score_cell(score, runs[score.run].score(score.key))}"
+    sources = "".join(f"<li><b>{escape(symbol)}</b> {escape(meaning)}</li>" for symbol, meaning in card.symbols.items())
+    return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
+<title>{escape(card.question)} · Vitrine</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="description" content="{escape(card.claim)}">
+<link rel="icon" href="data:,"><link rel="stylesheet" href="../assets/site.css">
+<script src="../assets/plotly.min.js" defer></script><script src="../assets/site.js" defer></script>
+<script src="answers.js" defer></script>{script}</head><body><main class="topic">
+<p class="kicker"><a href="../index.html">Vitrine</a> · {escape(card.family)}</p>
+<h1>{escape(card.question)}</h1><p class="claim">{escape(card.claim)}</p>
+<div class="exhibit">
+<div class="given"><div id="input">{first["input"]}</div>
+<p id="settings" class="small">{escape(first["settings"])}</p>
+{'<div id="live"></div><p id="loading" class="small" role="status"></p>' if live else ""}</div>
+<div class="answer"><div id="figure" class="figure"><div class="vitrine-figure" role="img"></div></div>
+<div id="tiles">{first["tiles"]}</div><p id="remark" class="small"></p></div></div>
+<section id="tour"><noscript><ol>{tour(card)}</ol></noscript>
+<div id="step" aria-live="polite"></div><p class="row-of-buttons"><button id="back">Step back</button>
+<button id="next">Next step</button></p></section>
+<section><h2>How it works</h2><p>{escape(card.idea)}</p><pre class="formula">{escape(card.formula)}</pre>
+<ul class="symbols">{sources}</ul>{markup.papers(card)}</section>
+<section><h2>Scores</h2><p class="small">{escape(line)}</p>
+<div id="measured" class="figure"><div class="vitrine-figure" role="img"></div></div>
+{markup.scores(card, runs)}</section>
+<section><h2>Worksheet</h2><p><a href="worksheet.html">Questions to print</a> ·
+<a href="worksheet-answers.html">the answers</a></p></section>
+<p class="small">The answers on this page are real, computed when it was written. With Vitrine itself, which runs on a
+laptop, every control moves, and your own pictures are answered.</p>
+</main></body></html>"""
