@@ -1,13 +1,14 @@
 # `make` says what there is. Everything runs in .venv, which `make` builds on first use.
 .DEFAULT_GOAL := help
-.PHONY: help run class test check train evaluate bench pictures deploy-check
+.PHONY: help run lab class test check train evaluate bench pictures deploy-check
 SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 
 help:
 	@echo "make run        the gallery at http://127.0.0.1:7860"
-	@echo "make class      the gallery for everyone in the room: address and QR code"
+	@echo "make lab        the concept pages at http://127.0.0.1:8501"
+	@echo "make class      both for everyone in the room: address and QR code"
 	@echo "make test       every test          make check     style, types, fast tests, reading cost"
 	@echo "make train TOPIC=mc_dropout         make evaluate [TOPIC=…]"
 	@echo "make deploy-check  every Space installed and started anew: ten minutes, needs a network"
@@ -21,6 +22,8 @@ help:
 
 run: .venv/run.stamp
 	@$(BIN)/python apps/gallery.py
+lab: .venv/run.stamp
+	@$(BIN)/streamlit run apps/lab.py
 class: .venv/run.stamp
 	@$(BIN)/python apps/gallery.py --class
 

@@ -1,7 +1,9 @@
 """The front door: one process, every Space at /<topic>/, built when first asked for.
 
 python apps/gallery.py           on this machine
-python apps/gallery.py --class   for everyone in the room, with address and QR code
+python apps/gallery.py --class   for everyone in the room, with address and QR code; starts the lab as well
+
+The concept pages of the lab are listed too; they run in a process of their own (`make lab`).
 """
 
 import argparse
@@ -10,9 +12,10 @@ import importlib
 import logging
 import os
 import socket
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,6 +36,8 @@ HERE = Path(__file__).resolve().parent
 PICTURES = serve.PICTURES
 INVITATION = "Machine-learning ideas that answer back."
 COVER = "page-gallery.png"  # what stands for the gallery itself where its address is shared
+LAB_PORT = 8501
+LAB = f"http://127.0.0.1:{LAB_PORT}"  # where `make lab` serves
 log = logging.getLogger("vitrine")
 
 
@@ -98,14 +103,15 @@ def build_space(slug: str) -> gr.Blocks:
     return importlib.import_module(f"apps.{slug}").demo
 
 
-def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build_space) -> FastAPI:
+def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build_space, lab: str = LAB) -> FastAPI:
     """The gallery as one ASGI application.
 
     topics  slug -> card
     build   how the page of a slug is made
+    lab     where the lab runs
     """
-    spaces = {slug: LazySpace(slug, card, build) for slug, card in topics.items()}
-    page = home_page(topics)
+    spaces = {slug: LazySpace(slug, card, build) for slug, card in topics.items() if card.surface == "space"}
+    page = home_page(topics, lab)
 
     def home(request: Request) -> Response:
         tags = serve.share_tags("Vitrine", INVITATION, COVER, request.scope)
@@ -161,16 +167,16 @@ def failure_page(card: Card, reason: str) -> str:
     return document(card.question, body)
 
 
-def home_page(topics: Mapping[str, Card]) -> str:
-    """Title, search, and the families with their cards, each card one link."""
+def home_page(topics: Mapping[str, Card], lab: str = LAB) -> str:
+    """Title, search, and the families with their cards, each card one link; those of the lab lead to its address."""
     families: dict[str, list[Card]] = {}
     for card in topics.values():
         families.setdefault(card.family, []).append(card)
     sections = []
     for family, members in sorted(families.items()):
-        links = "".join(card_link(card) for card in members)
+        links = "".join(card_link(card, lab) for card in members)
         sections.append(f"<section><h2>{escape(family)}</h2><div class='cards'>{links}</div></section>")
-    claim = "a question, a trained model, and a page to play with"
+    claim = "a question and a page to play with"
     claim = f"One idea so far: {claim}." if len(topics) == 1 else f"{len(topics)} ideas, each {claim}."
     body = f"""<main><h1>Vitrine</h1>
 <p class="claim">{INVITATION} {claim}</p>
@@ -199,8 +205,8 @@ field.addEventListener("input", () => {{
     return document("Vitrine", body)
 
 
-def card_link(card: Card) -> str:
-    """One card: a picture from a real answer, the question, the claim, the score."""
+def card_link(card: Card, lab: str) -> str:
+    """One card: a picture from a real answer, the question, the claim, and the score or where the lab runs."""
     pictures = [f"{card.slug}-{theme}.png" for theme in ("light", "dark")]
     picture = ""
     if all((PICTURES / name).is_file() for name in pictures):
@@ -208,9 +214,13 @@ def card_link(card: Card) -> str:
             f"<picture><source srcset='/vitrine/pictures/{pictures[1]}' media='(prefers-color-scheme: dark)'>"
             f"<img src='/vitrine/pictures/{pictures[0]}' alt='' width='732' height='492' loading='lazy'></picture>"
         )
+    if card.surface == "lab":
+        address, line = f"{lab}/{card.slug}", f"Lab · {lab}"
+    else:
+        address, line = f"/{card.slug}/", score_line(card)
     return (
-        f"<a class='card' href='/{card.slug}/'>{picture}<h3>{escape(card.question)}</h3>"
-        f"<p>{escape(card.claim)}</p><p class='score'>{escape(score_line(card))}</p></a>"
+        f"<a class='card' href='{escape(address)}'>{picture}<h3>{escape(card.question)}</h3>"
+        f"<p>{escape(card.claim)}</p><p class='score'>{escape(line)}</p></a>"
     )
 
 
@@ -234,15 +244,28 @@ def document(title: str, body: str) -> str:
 {(HERE / "gallery.css").read_text(encoding="utf-8")}</style></head><body>{body}</body></html>"""
 
 
-def room_address(port: int) -> str:
-    """The address under which other machines of the local network reach this one."""
+def room_host() -> str:
+    """The name under which other machines of the local network reach this one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("10.255.255.255", 1))  # a datagram socket: chooses a route, sends nothing
-            host = probe.getsockname()[0]
+            return probe.getsockname()[0]
         except OSError:
-            host = "127.0.0.1"
-    return f"http://{host}:{port}/"
+            return "127.0.0.1"
+
+
+@contextmanager
+def lab_for(host: str, port: int) -> Iterator[str]:
+    """The lab as a process beside this one, for everyone in the room; yields its address and ends it at the end."""
+    command = [sys.executable, "-m", "streamlit", "run", str(HERE / "lab.py"), f"--server.port={port}"]
+    # Its visitors come under this name; unnamed, Streamlit would ask an outside service which name is its own.
+    command += ["--server.address=0.0.0.0", f"--browser.serverAddress={host}"]
+    process = subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.DEVNULL)
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def main() -> None:
@@ -259,16 +282,20 @@ def main() -> None:
             sys.exit(
                 f"vitrine: {host}:{port} cannot be used ({error.strerror}). Set GRADIO_SERVER_PORT to a free port."
             )
-    app = create({slug: cards.load(slug).CARD for slug in cards.topics()})
+    topics = {slug: cards.load(slug).CARD for slug in cards.topics()}
+    lab_port = int(os.environ.get("STREAMLIT_SERVER_PORT") or LAB_PORT)
+    told: dict[str, Any] = {"host": host, "port": port, "log_level": "warning", "timeout_graceful_shutdown": 5}
     if options.room:
         import segno
 
-        address = room_address(port)
-        segno.make(address, error="l").terminal(compact=True)
-        print(f"vitrine: for everyone in this network: {address}", flush=True)
+        address = f"http://{room_host()}:{port}/"
+        with lab_for(room_host(), lab_port) as lab:
+            segno.make(address, error="l").terminal(compact=True)
+            print(f"vitrine: for everyone in this network: {address}, the lab: {lab}", flush=True)
+            uvicorn.run(create(topics, lab=lab), **told)
     else:
         print(f"vitrine: http://{host}:{port}/ (Ctrl+C ends it)", flush=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=5)
+        uvicorn.run(create(topics, lab=f"http://127.0.0.1:{lab_port}"), **told)
 
 
 if __name__ == "__main__":

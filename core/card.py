@@ -16,6 +16,7 @@ from typing import Any
 Value = float | int | str | bool
 KINDS = ("number", "whole", "choice", "flag", "seed")
 SEED_HIGH = 9999
+SURFACES = ("space", "lab")
 
 
 class Refused(ValueError):
@@ -227,6 +228,8 @@ class Card:
     command   what measures the scores again
     cover     the state whose figure stands for the topic in the gallery
     task      what the network does, by the Hub's name for it: "image-classification"
+    surface   "space": a page in Gradio with a trained model; "lab": a concept page in Streamlit, which may have
+              no scores and no data
     raises    ValueError if something is missing or does not fit together
     """
 
@@ -250,10 +253,13 @@ class Card:
     sample: str = ""
     cover: Mapping[str, Value] = field(default_factory=dict)
     task: str = "other"
+    surface: str = "space"
 
     def __post_init__(self) -> None:
         if len(self.question.split()) > 6:
             raise ValueError(f"{self.slug}: the question has more than six words")
+        if self.surface not in SURFACES:
+            raise ValueError(f"{self.slug}: expected a surface among {SURFACES}, got {self.surface!r}")
         names = [param.name for param in self.params]
         if len(set(names)) < len(names) or not 3 <= len(self.tour) <= 5:
             raise ValueError(f"{self.slug}: expected controls of different names and three to five tour steps")
@@ -378,12 +384,18 @@ PUBLISHED = {
 }
 
 
-def topics() -> list[str]:
-    """The slugs of all topics: the folders of core/topics that have a card, in alphabetical order."""
+def topics(*, surface: str = "", room: str = "card") -> list[str]:
+    """The slugs of all topics: the folders of core/topics that have a card, in alphabetical order.
+
+    surface  only those of "space" or "lab"; reads their cards
+    room     only those that have this file as well: a concept page may have no recipe
+    """
     import core.topics
 
     places = [Path(place) for place in core.topics.__path__]
-    return sorted(card.parent.name for place in places for card in place.glob("*/card.py"))
+    cards = [card for place in places for card in place.glob("*/card.py") if card.with_name(f"{room}.py").is_file()]
+    slugs = sorted(card.parent.name for card in cards)
+    return [slug for slug in slugs if load(slug).CARD.surface == surface] if surface else slugs
 
 
 def load(slug: str, room: str = "card") -> Any:

@@ -36,10 +36,12 @@ class Figure:
 
     data    traces, as Plotly's reference describes them
     layout  axes, margins, shapes, annotations
+    frames  the moments of an animation, in order; `data` shows the last one
     """
 
     def __init__(self, layout: dict[str, Any]) -> None:
         self.data: list[dict[str, Any]] = []
+        self.frames: list[dict[str, Any]] = []
         self.layout = layout
 
     def add_scatter(self, **trace: Any) -> None:
@@ -53,6 +55,14 @@ class Figure:
     def add_heatmap(self, **trace: Any) -> None:
         """Add a matrix as coloured cells."""
         self.data.append({"type": "heatmap", **trace})
+
+    def add_contour(self, **trace: Any) -> None:
+        """Add a matrix as lines of equal height."""
+        self.data.append({"type": "contour", **trace})
+
+    def add_frame(self, name: str, traces: Sequence[int], data: Sequence[Mapping[str, Any]]) -> None:
+        """Add a moment of an animation: what changes in which traces; `name` is shown beside the buttons."""
+        self.frames.append({"name": name, "traces": list(traces), "data": list(data)})
 
     def add_shape(self, **shape: Any) -> None:
         """Add a line or a box at places of the axes."""
@@ -122,7 +132,7 @@ def to_json(fig: Figure) -> dict[str, Any]:
             return [plain(item) for item in value]
         return plain(value.item()) if isinstance(value, np.generic) else value
 
-    return plain({"data": fig.data, "layout": fig.layout})
+    return plain({"data": fig.data, "layout": fig.layout} | ({"frames": fig.frames} if fig.frames else {}))
 
 
 def picture_url(pixels: np.ndarray, *, ink_dark: bool = False) -> str:

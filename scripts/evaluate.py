@@ -23,10 +23,10 @@ def holds(entry: Mapping[str, float], measured: float) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("topic", nargs="?", choices=card.topics(), help="all by default")
+    parser.add_argument("topic", nargs="?", choices=card.topics(room="recipe"), help="all by default")
     options = parser.parse_args()
     broken = 0
-    for topic in [options.topic] if options.topic else card.topics():
+    for topic in [options.topic] if options.topic else card.topics(room="recipe"):
         recipe_room = card.load(topic, "recipe")
         for variant, recipe in recipe_room.RECIPES.items():
             run = store.load(f"{topic}/{variant}")

@@ -44,7 +44,7 @@ def write_first_answer(slug: str) -> None:
 
 def write_model_cards(card: cards.Card) -> None:
     """The README.md of every run of a topic."""
-    for folder in sorted((store.CHECKPOINTS / card.slug).iterdir()):
+    for folder in sorted((store.CHECKPOINTS / card.slug).glob("*")):
         if folder.is_dir():
             run = store.load(f"{card.slug}/{folder.name}")
             (folder / "README.md").write_text(model_card.text(card, run), encoding="utf-8")
@@ -54,13 +54,14 @@ def write_table(topics: list[cards.Card]) -> None:
     """The README's row per topic: picture, question, score, where it runs."""
     rows = ["| | question | held-out score | run it alone |", "| --- | --- | --- | --- |"]
     for card in topics:
-        score = card.scores[0]
-        value = markup.score_cell(score, store.load(score.run).score(score.key))
+        command, page, said = "gradio", f"apps/{card.slug}.py", "none: a concept page of the lab"
+        if card.surface == "lab":
+            command, page = "streamlit run", f"apps/lab_pages/{card.slug}.py"
+        else:
+            score = card.scores[0]
+            said = f"{score.label}: {markup.score_cell(score, store.load(score.run).score(score.key))}"
         picture = f'<img src="docs/pictures/{card.slug}-light.png" width="220" alt="">'
-        rows.append(
-            f"| {picture} | **{card.question}** {card.claim} | {score.label}: {value} | "
-            f"[`gradio apps/{card.slug}.py`](apps/{card.slug}.py) |"
-        )
+        rows.append(f"| {picture} | **{card.question}** {card.claim} | {said} | [`{command} {page}`]({page}) |")
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
     table = "\n".join([BEGIN, *rows, END])
@@ -70,15 +71,29 @@ def write_table(topics: list[cards.Card]) -> None:
 @contextmanager
 def gallery() -> Iterator[str]:
     """The gallery on a free port; yields its address."""
+    with served(["apps/gallery.py"], "healthz") as address:
+        yield address
+
+
+@contextmanager
+def lab() -> Iterator[str]:
+    """The lab on a free port; yields its address."""
+    with served(["-m", "streamlit", "run", "apps/lab.py"], "_stcore/health") as address:
+        yield address
+
+
+@contextmanager
+def served(command: list[str], health: str) -> Iterator[str]:
+    """A server of the project on a free port; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"GRADIO_SERVER_PORT": str(port)}
-    server = subprocess.Popen([sys.executable, "apps/gallery.py"], cwd=ROOT, env=environment)
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "STREAMLIT_SERVER_PORT": str(port)}
+    server = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment)
     try:
         for _ in range(100):
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1)
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/{health}", timeout=1)
                 break
             except OSError:
                 time.sleep(0.3)
@@ -104,10 +119,24 @@ def photograph_spaces(browser: Browser, topics: list[cards.Card]) -> None:
                 phone.screenshot(path=PICTURES / f"phone-{card.slug}-{theme}.png")
 
 
-def open_space(page: Page, address: str) -> None:
+def photograph_lab(browser: Browser, topics: list[cards.Card]) -> None:
+    """Figure of every concept page at its cover, in both themes; page and phone of the first."""
+    with lab() as address:
+        for theme in ("light", "dark"):
+            phone = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2, color_scheme=theme)
+            page = browser.new_page(viewport={"width": 1366, "height": 640}, color_scheme=theme)
+            for card in topics:
+                query = urlencode(card.address(card.parse(card.cover)))
+                open_space(phone, f"{address}/{card.slug}?{query}", ".lab-figure")
+                phone.locator(".lab-figure .drawing").screenshot(path=PICTURES / f"{card.slug}-{theme}.png")
+            open_space(page, f"{address}/{topics[0].slug}", ".lab-figure")
+            page.screenshot(path=PICTURES / f"page-lab-{theme}.png")
+
+
+def open_space(page: Page, address: str, figure: str = "#figure") -> None:
     """Go there and wait until the answer is drawn."""
     page.goto(address)
-    page.wait_for_selector("#figure .main-svg")
+    page.wait_for_selector(f"{figure} .main-svg")
     page.wait_for_timeout(1000)
 
 
@@ -122,8 +151,10 @@ def photograph_home(browser: Browser) -> None:
 
 def main() -> None:
     topics = [cards.load(slug).CARD for slug in cards.topics()]
+    spaces = [card for card in topics if card.surface == "space"]
     for card in topics:
         write_model_cards(card)
+    for card in spaces:
         write_first_answer(card.slug)
     PICTURES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
@@ -131,7 +162,8 @@ def main() -> None:
             executable_path=shutil.which("chromium"),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
-        photograph_spaces(browser, topics)
+        photograph_spaces(browser, spaces)
+        photograph_lab(browser, [card for card in topics if card.surface == "lab"])
         photograph_home(browser)
         browser.close()
     write_table(topics)

@@ -1,6 +1,6 @@
 """How much has to be read to understand a topic: `python scripts/reading_cost.py`.
 
-Per topic, from apps/<topic>.py along imports on the syntax tree (nothing is run): how many
+Per topic, from apps/<topic>.py or apps/lab_pages/<topic>.py along imports on the syntax tree (nothing is run): how many
 project files, and how many lines of code without blank lines, comments and docstrings. It is
 a mirror, not a law: a rise is explained in the commit.
 """
@@ -39,6 +39,8 @@ def code_lines(path: Path) -> int:
 def cost(topic: str) -> dict[str, list[Path]]:
     """The files behind a topic's app, those of its own (slice) apart from those that all share (spine)."""
     app, folder = ROOT / "apps" / f"{topic}.py", ROOT / "core" / "topics" / topic
+    if not app.is_file():
+        app = ROOT / "apps" / "lab_pages" / f"{topic}.py"
     parts: dict[str, list[Path]] = {"slice": [], "spine": []}
     for path in sorted(reached([app])):
         parts["slice" if path == app or folder in path.parents else "spine"].append(path)

@@ -55,7 +55,7 @@ def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("topic", choices=card.topics())
+    parser.add_argument("topic", choices=card.topics(room="recipe"))
     parser.add_argument("--variant", help="one variant; all by default")
     parser.add_argument("--seeds", type=int, nargs="*", help="only these seeds; the recipe's by default")
     parser.add_argument("--budget-s", type=float, default=float("inf"), help="stop each seed after this many seconds")

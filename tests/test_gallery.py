@@ -71,8 +71,22 @@ def test_home_lists_every_topic() -> None:
     with TestClient(gallery.create({slug: cards.load(slug).CARD for slug in cards.topics()})) as client:
         home = client.get("/").text
     for slug in cards.topics():
-        assert f"href='/{slug}/'" in home
         assert cards.load(slug).CARD.question in home
+    for slug in cards.topics(surface="space"):
+        assert f"href='/{slug}/'" in home
+
+
+def test_home_marks_the_pages_of_the_lab_with_its_address() -> None:
+    concept = replace(CARD, slug="concept", question="What is an idea?", surface="lab", scores=(), data=())
+    with TestClient(
+        gallery.create({"concept": concept, **made_up(1)}, plain_page, lab="http://192.0.2.7:8501")
+    ) as client:
+        home = client.get("/").text
+        assert client.get("/concept/").status_code == 404, "it is no Space"
+        assert list(client.get("/healthz").json()["topics"]) == ["idea_0"]
+    assert "href='http://192.0.2.7:8501/concept'" in home
+    assert "Lab · http://192.0.2.7:8501" in home
+    assert home.count("<section>") == 1, "in its family, beside the Spaces"
 
 
 def test_health(two: TestClient) -> None:
@@ -318,14 +332,19 @@ def test_start_memory_and_end(tmp_path: Path, capsys: pytest.CaptureFixture) -> 
 
 
 def test_for_the_class(tmp_path: Path) -> None:
-    log, port = tmp_path / "log", serving.free_port()
-    process = serving.start(log, "--class", port=port)
+    log, port, lab_port = tmp_path / "log", serving.free_port(), serving.free_port()
+    process = serving.start(log, "--class", port=port, environment={"STREAMLIT_SERVER_PORT": str(lab_port)})
     try:
         serving.wait_until_up(f"http://127.0.0.1:{port}", process, log)
         text = log.read_text()
+        lab = httpx.Client(transport=httpx.HTTPTransport(retries=20), timeout=30)
+        assert lab.get(f"http://127.0.0.1:{lab_port}/_stcore/health").status_code == 200
+        assert re.search(rf"Lab · http://[\d.]+:{lab_port}", httpx.get(f"http://127.0.0.1:{port}/", timeout=30).text)
     finally:
         process.terminate()
         process.wait(60)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{lab_port}/", timeout=5)
     assert re.search(rf"http://[\d.]+:{port}/", text)
     assert sum(text.count(block) for block in "█▀▄") > 100, "a QR code"
 

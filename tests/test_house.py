@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.card import topics
+from core.card import load, topics
 from core.imports import ROOT, imported, module_file, reached
 from scripts.reading_cost import code_lines, cost
 
@@ -56,7 +56,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
         {"gradio"},
         {"core.card", "core.draw", "core.markup", "core.moves", "core.serve", "core.store", "core.widgets"},
     ),
-    "core/lab.py": ({"streamlit"}, {"core.card", "core.draw"}),
+    "core/lab.py": ({"streamlit", "plotly"}, {"core.card", "core.draw", "core.markup"}),
     r"core/topics/(?P<x>\w+)/card.py": (set(), {"core.card"}),
     r"core/topics/(?P<x>\w+)/network.py": ({"torch", "transformers", "timm"}, {"core.nets"}),
     r"core/topics/(?P<x>\w+)/recipe.py": (
@@ -75,9 +75,10 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
         {"gradio", "fastapi", "starlette", "uvicorn", "segno"},
         {"core.card", "core.draw", "core.markup", "core.page", "core.serve", "core.store"},
     ),
+    "apps/lab.py": ({"streamlit"}, {"core.card", "core.draw"}),
     r"apps/lab_pages/(?P<x>\w+).py": (
-        {"streamlit", "torch", "numpy", "plotly"},
-        {"core.lab", "core.card", "core.draw", "core.topics.{x}"},
+        {"streamlit", "torch", "numpy"},
+        {"core.lab", "core.card", "core.draw", "core.markup", "core.store", "core.topics.{x}"},
     ),
     r"apps/(?P<x>\w+).py": (
         {"gradio", "plotly", "torch", "numpy", "PIL"},
@@ -175,6 +176,12 @@ def test_training_reaches_no_page_library(path: Path) -> None:
         assert not libraries_of(file) & PAGE_LIBRARIES, short(file)
 
 
+@by_file([path for path in SOURCES if path.is_relative_to(ROOT / "core")])
+def test_one_file_of_core_knows_streamlit_and_nothing_of_core_knows_it(path: Path) -> None:
+    assert ("streamlit" in libraries_of(path)) == (short(path) == "core/lab.py")
+    assert "core.lab" not in project_of(path)
+
+
 @by_file(SOURCES)
 def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
     assert not {name.split(".")[0] for name in imported(path)} & PICKLES
@@ -246,8 +253,9 @@ def test_tracked_texts_name_no_place_of_one_machine() -> None:
 @pytest.mark.parametrize("topic", topics())
 def test_reading_cost_counts_the_files_that_an_app_reaches(topic: str) -> None:
     parts = cost(topic)
+    frame = {"space": "page.py", "lab": "lab.py"}[load(topic).CARD.surface]
     assert {path.name for path in parts["slice"]} >= {f"{topic}.py", "card.py", "method.py"}
-    assert {path.name for path in parts["spine"]} >= {"card.py", "page.py", "store.py"}
+    assert {path.name for path in parts["spine"]} >= {"card.py", frame, "draw.py"}
 
 
 def test_code_lines_leave_out_blanks_comments_and_docstrings(tmp_path: Path) -> None:

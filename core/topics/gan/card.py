@@ -46,6 +46,7 @@ CARD = Card(
     slug="gan",
     family="Generation",
     question="Who drew these faces?",
+    task="unconditional-image-generation",
     claim="Nobody: a network makes them of random numbers. It has never seen a drawing; it only heard, again and "
     "again, how sure another network was that its pictures are forged.",
     params=(
