@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -260,6 +261,8 @@ def lab_for(host: str, port: int) -> Iterator[str]:
     command = [sys.executable, "-m", "streamlit", "run", str(HERE / "lab.py"), f"--server.port={port}"]
     # Its visitors come under this name; unnamed, Streamlit would ask an outside service which name is its own.
     command += ["--server.address=0.0.0.0", f"--browser.serverAddress={host}"]
+    # uvicorn raises the signal that ended it once more; unhandled, it would end this process before the lab's.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     process = subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.DEVNULL)
     try:
         yield f"http://{host}:{port}"

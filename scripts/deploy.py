@@ -71,17 +71,23 @@ def write_site(topics: dict[str, Card], folder: Path, *, live: bool) -> None:
     site.build(spaces, gallery.home_page(topics), folder, runtime=RUNTIME if live else None)
 
 
+def spaces() -> dict[str, Card]:
+    """The topics with a Space, by slug; the lab's pages run with the gallery alone."""
+    found = {slug: cards.load(slug).CARD for slug in cards.topics()}
+    return {slug: card for slug, card in found.items() if card.surface == "space"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("space", "gallery", "static"))
-    parser.add_argument("topic", nargs="?", choices=cards.topics(), help="all by default")
+    parser.add_argument("topic", nargs="?", choices=sorted(spaces()), help="all by default")
     parser.add_argument("--to", type=Path, help="the folder; below it one folder per topic, where several are written")
     parser.add_argument("--owner", default="", help="below whom the Space will be, for the picture that links show")
     parser.add_argument("--weights", choices=("embedded", "hub"), default="embedded")
     parser.add_argument("--cpu-index", default=deploy.CPU_INDEX, help="where torch comes from; empty: pip's default")
     parser.add_argument("--still", action="store_true", help="a static site without live parts: no runtime, no npm")
     options = parser.parse_args()
-    chosen = {slug: cards.load(slug).CARD for slug in ([options.topic] if options.topic else cards.topics())}
+    chosen = {slug: card for slug, card in spaces().items() if options.topic in (None, slug)}
     base = options.to or ROOT / "build" / options.kind
     try:
         if options.kind == "static":

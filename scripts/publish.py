@@ -20,8 +20,8 @@ def runs(wanted: str) -> list[store.Run]:
     found = [
         store.read(f"{slug}/{folder.name}", folder)
         for slug in cards.topics()
-        for folder in sorted((store.CHECKPOINTS / slug).iterdir())
-        if folder.is_dir() and wanted in ("", slug, f"{slug}/{folder.name}")
+        for folder in sorted((store.CHECKPOINTS / slug).glob("*/"))
+        if wanted in ("", slug, f"{slug}/{folder.name}")
     ]
     return [run for run in found if run.megabytes or run.name == wanted]
 
