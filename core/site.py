@@ -180,6 +180,15 @@ def tour(card: Card) -> str:
     )
 
 
+def formula(card: Card) -> str:
+    """The card's formula as MathML, which browsers draw without a library; each part may go to a line of its own."""
+    from latex2mathml.converter import convert
+
+    plain = card.formula.replace(r"\;", " ").replace(r"\arg", r"\operatorname{arg}")  # the converter knows neither
+    parts = [convert(part.strip(), display="block") for part in plain.split(r"\qquad")]
+    return "".join(f"<div>{part}</div>" for part in parts)
+
+
 def page(space: Moves, first: Mapping[str, Any], *, live: bool) -> str:
     """A topic's page; what changes with the tour has a place with an id."""
     script = '<script src="browser.js" defer></script>' if live else ""
@@ -206,7 +215,7 @@ def page(space: Moves, first: Mapping[str, Any], *, live: bool) -> str:
 <section id="tour"><noscript><ol>{tour(card)}</ol></noscript>
 <div id="step" aria-live="polite"></div><p class="row-of-buttons"><button id="back">Step back</button>
 <button id="next">Next step</button></p></section>
-<section><h2>How it works</h2><p>{escape(card.idea)}</p><pre class="formula">{escape(card.formula)}</pre>
+<section><h2>How it works</h2><p>{escape(card.idea)}</p><div class="formula">{formula(card)}</div>
 <ul class="symbols">{sources}</ul>{markup.papers(card)}</section>
 <section><h2>Scores</h2><p class="small">{escape(line)}</p>
 <div id="measured" class="figure"><div class="vitrine-figure" role="img"></div></div>

@@ -33,7 +33,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "core/imports.py": (set(), set()),
     "core/deploy.py": ({"huggingface_hub"}, {"core.card", "core.imports", "core.store"}),
     "core/site.py": (
-        {"PIL"},
+        {"PIL", "latex2mathml"},
         {
             "core.card",
             "core.deploy",

@@ -222,7 +222,7 @@
       const counts = counted(found.votes.data, passes);
       draw(drawn(first.figure, counts, passes), "Drawn or chosen here, answered in this browser by 50 passes.");
       tiled(counts, passes);
-      vitrine.answered = { picture, votes: found.votes.data, ...counts }; // for whoever looks behind the page
+      vitrine.answered = { seen: picture, votes: found.votes.data, ...counts }; // for whoever looks behind the page
     };
 
     const offer = async () => {
