@@ -58,7 +58,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     ),
     "core/lab.py": ({"streamlit", "plotly"}, {"core.card", "core.draw", "core.markup"}),
     r"core/topics/(?P<x>\w+)/card.py": (set(), {"core.card"}),
-    r"core/topics/(?P<x>\w+)/network.py": ({"torch", "transformers", "timm"}, {"core.nets"}),
+    r"core/topics/(?P<x>\w+)/network.py": ({"torch", "transformers", "timm"}, {"core.nets", "core.topics.{x}.method"}),
     r"core/topics/(?P<x>\w+)/recipe.py": (
         ANY,
         {"core.augment", "core.data", "core.loop", "core.nets", "core.store", "core.topics.{x}"},
@@ -78,7 +78,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "apps/lab.py": ({"streamlit"}, {"core.card", "core.draw"}),
     r"apps/lab_pages/(?P<x>\w+).py": (
         {"streamlit", "torch", "numpy"},
-        {"core.lab", "core.card", "core.draw", "core.markup", "core.store", "core.topics.{x}"},
+        {"core.lab", "core.card", "core.draw", "core.loop", "core.markup", "core.store", "core.topics.{x}"},
     ),
     r"apps/(?P<x>\w+).py": (
         {"gradio", "plotly", "torch", "numpy", "PIL"},

@@ -9,7 +9,7 @@ from core.lab import Answer, State
 from core.markup import Tile
 from core.topics.optimizers import figures, method
 from core.topics.optimizers.card import CARD, NAMES
-from core.topics.optimizers.recipe import RATES
+from core.topics.optimizers.surfaces import RATES
 
 OPTIONS = ("schedule", "period", "patience", "warm", "beta", "beta2", "decay")
 

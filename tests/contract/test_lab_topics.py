@@ -1,6 +1,5 @@
 """What every concept page promises, generated from the cards: a new page is tested by being there."""
 
-import inspect
 import json
 import socket
 from typing import Any
@@ -167,8 +166,8 @@ def test_every_widget_goes_to_its_ends(card: Card) -> None:
     test = opened(card)
     assert not test.exception
     for param in card.params:
-        if state := awake(card, param):
-            test = opened(card, **card.address(card.parse(state)))
+        if param.name in page_of(card).answer(values_of(test, card)).idle:
+            test = opened(card, **card.address(card.parse(awake(card, param))))
         for value in ends(param):
             move(test, card, param, value)
             assert not test.exception
@@ -221,8 +220,7 @@ def test_the_tour_asks_before_it_tells(card: Card) -> None:
 
 @every_page
 def test_the_source_on_the_page_is_the_modules_own(card: Card) -> None:
-    method = cards.load(card.slug, "method")
-    shown = [block.value for block in opened(card).get("code")]
-    own = [inspect.getsource(part) for _, part in inspect.getmembers(method, inspect.isfunction)]
+    own = [path.read_text(encoding="utf-8") for path in (ROOT / "core").glob("**/*.py")]
+    shown = [block.value.strip() for block in opened(card).get("code")]
     assert shown
-    assert all(any(text.strip() == source.strip() for source in own) for text in shown)
+    assert all(text.startswith("def ") and any(text in source for source in own) for text in shown)

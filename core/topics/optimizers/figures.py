@@ -10,7 +10,7 @@ from core import draw, store
 from core.draw import Figure
 from core.topics.optimizers import method, surfaces
 from core.topics.optimizers.card import NAMES, RUN
-from core.topics.optimizers.recipe import RATES, REACH
+from core.topics.optimizers.surfaces import RATES, REACH
 
 GRID = 60  # points of the map across
 FRAMES = 50  # at most so many moments of the animation

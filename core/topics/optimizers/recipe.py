@@ -19,13 +19,11 @@ from torch.func import functional_call
 
 from core import loop, store
 from core.topics.optimizers import method
-from core.topics.optimizers.surfaces import FORMULAS
+from core.topics.optimizers.surfaces import FORMULAS, RATES, REACH
 
 HELD_OUT = 360  # digits, the last ones
-REACH = (-0.75, 1.75)  # of the cut: (0, 0) is the start, (1, 0) and (0, 1) are the two ends
 GRID = 61
 PROBES = 7  # every tenth line of the grid is measured again by evaluate
-RATES = np.arange(-40, 6) / 10  # powers of ten: the step sizes that the page offers
 
 
 @dataclass(frozen=True)

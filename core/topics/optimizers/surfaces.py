@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
 
 Array = NDArray[np.float64]
+REACH = (-0.75, 1.75)  # of the cut: (0, 0) is the start, (1, 0) and (0, 1) are the two ends of training
+RATES = np.arange(-40, 6) / 10  # powers of ten: the step sizes that the page offers
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,85 @@
+"""The page on positional encodings, alone: `streamlit run apps/lab_pages/positional_encoding.py`."""
+
+import torch
+from torch import Tensor
+
+from core import draw, lab
+from core.lab import Answer, State
+from core.markup import Tile
+from core.topics.positional_encoding import figures, method
+from core.topics.positional_encoding.card import CARD, PLACES
+
+
+def shift_numbers(encoded: Tensor, position: int, shift: int) -> dict[str, float]:
+    """What a shift does: the dot product, how far it is from a rotation, how much it depends on the position."""
+    places = torch.arange(max(0, -shift), min(PLACES, PLACES - shift))
+    before, after = encoded[places], encoded[places + shift]
+    length = max(1e-12, float((encoded**2).sum(dim=1).mean()))
+    missed = [
+        before[:, [i, i + 1]] @ method.best_rotation(before[:, [i, i + 1]], after[:, [i, i + 1]]).T
+        - after[:, [i, i + 1]]
+        for i in range(0, encoded.shape[1], 2)
+    ]
+    other = min(max(position + shift, 0), PLACES - 1)
+    return {
+        "same": float(encoded[position] @ encoded[other]) / max(1e-12, float((encoded[position] ** 2).sum())),
+        "error": float(torch.cat(missed, dim=1).norm(dim=1).mean()) / length**0.5,
+        "spread": float((before * after).sum(dim=1).std(correction=0)) / length,
+    }
+
+
+def answer(values: State) -> Answer:
+    """One of the four figures, and what a shift and a shuffle do to this encoding."""
+    encoding, view = str(values["encoding"]), str(values["view"])
+    position, shift, dim, base = (
+        int(values["position"]),
+        int(values["shift"]),
+        int(values["dim"]),
+        10.0 ** float(values["base"]),
+    )
+    encoded = figures.table(encoding, dim, base)
+    pair = min(int(values["pair"]), encoded.shape[1] // 2 - 1)
+    numbers = shift_numbers(encoded, position, shift)
+    before, after, order = figures.shuffled(encoding, base, int(values["seed"]))
+    numbers["difference"] = float((before - after).abs().max())
+    name = CARD.param("encoding").say(encoding)
+    table = ""
+    if view == "map":
+        figure = figures.map_figure(encoded, position, f"The {name} encoding of {PLACES} positions.")
+    elif view == "distance":
+        told = f"Position {position} and the one {shift} further have a dot product of {numbers['same']:.2f}."
+        figure = figures.distance_figure(encoded, position, shift, told)
+    elif view == "turn":
+        told = f"Pair {pair} of the {name} encoding, at position {position} and {shift} further."
+        figure = figures.turn_figure(encoded, pair, position, shift, told)
+    else:
+        told = f"Outputs of six words and of the same words shuffled differ by at most {numbers['difference']:.2g}."
+        figure = figures.shuffle_figure(before, after, order, told)
+        table = figures.shuffle_table(before, after)
+    return Answer(
+        figure=draw.to_json(figure),
+        tiles=[
+            Tile("same", f"{numbers['same']:.2f}", f"dot product, {shift} places apart"),
+            Tile(
+                "error",
+                f"{100 * numbers['error']:.0f} %" if numbers["error"] > 1e-9 else "0",
+                "a shift is no rotation by",
+            ),
+            Tile("spread", f"{numbers['spread']:.2f}" if numbers["spread"] > 1e-9 else "0", "depends on the position"),
+            Tile("difference", f"{numbers['difference']:.2g}", "change when words are shuffled"),
+        ],
+        numbers=numbers,
+        table=table,
+        idle=[
+            *(["dim"] if encoding == "learnt" else []),
+            *(["base"] if encoding in ("learnt", "none") else []),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    lab.show(
+        CARD,
+        answer,
+        functions=[method.sinusoidal, method.shift_rotation, method.rotary, method.attention, method.best_rotation],
+    )
