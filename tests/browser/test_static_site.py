@@ -184,7 +184,7 @@ def test_a_topic_opens_with_its_answer_and_leads_through_its_tour(read: Callable
     assert page.locator("h1").inner_text() == card.question
     formula = page.locator(".formula math")
     assert formula.count() >= 1
-    assert "\\" not in "".join(formula.all_inner_texts())
+    assert "\\" not in "".join(formula.all_text_contents())
     picture(page, f"{slug}-first")
     seen = {sentence(page)}
     for number, step in enumerate(card.tour):
