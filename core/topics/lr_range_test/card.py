@@ -16,7 +16,7 @@ CARD = Card(
             kind="choice",
             default="line",
             label="Compare by",
-            help="A line through all batch losses, or the first and the last one alone; its winner is drawn at the left.",
+            help="A line through all batch losses, or the first and the last alone; its winner is drawn at the left.",
             choices={"line": "a line through all", "ends": "first against last"},
         ),
         Param(
