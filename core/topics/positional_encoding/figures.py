@@ -89,7 +89,7 @@ def turn_figure(encoded: Tensor, pair: int, position: int, shift: int, sentence:
     figure = draw.figure(height=HEIGHT, sentence=sentence)
     target = min(max(position + shift, 0), PLACES - 1)
     figure.add_scatter(
-        x=points[:, 1].tolist(), y=points[:, 0].tolist(), mode="lines+markers",
+        x=points[:, 1].tolist(), y=points[:, 0].tolist(), mode="lines+markers", showlegend=False,
         marker={"size": 6, "color": draw.PETROL},
         line={"width": 0.7, "color": draw.MID_TEXT}, customdata=PLACE.tolist(),
         hovertemplate="position %{customdata}: (%{y:.3f}, %{x:.3f})<extra></extra>",
