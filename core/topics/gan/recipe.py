@@ -87,7 +87,7 @@ class Recipe:
 
 FACES = Recipe(
     residual=True, latent=128, widths=(224, 224, 128, 64, 32), judge_widths=(64, 128, 256, 352), norm=False,
-    judge_rate=4e-4, real_penalty=0.02, perturb=True, mirror=True, average=0.998, epochs=40, batch=32,
+    judge_rate=4e-4, real_penalty=0.02, perturb=True, mirror=True, average=0.998, epochs=20, batch=32,
 )  # fmt: skip
 SMALL = Recipe(widths=(128, 64, 32), judge_widths=(32, 64, 128), average=0.999, epochs=10)
 
