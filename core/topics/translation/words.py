@@ -1,0 +1,197 @@
+"""Sentences as pieces of words, and back to the letter.
+
+Pieces are learnt from the training sentences of both languages together (byte-pair encoding: Sennrich et
+al. 2016, arXiv:1508.07909); Chinese is cut into its characters, since it writes no spaces.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+from core.topics.translation.network import UNKNOWN
+
+SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # in the order of the network's PAD, BEGIN, END, UNKNOWN
+SPACE = "▁"  # stands for a space, so that no space is lost
+SHOWN_UNKNOWN = "⁇"
+LONGEST_TERM = 4  # characters of a Chinese word that the glossary knows
+# What begins without a space before it: Chinese characters and the signs that stand among them.
+UNSPACED = re.compile(r"[⺀-〿㄀-㏿㐀-鿿豈-﫿＀-￯]")
+LETTERS = re.compile(r"[^\W_]")
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a sentence.
+
+    text         as it stands there, "Regierung"
+    first, last  its pieces, last one included
+    known        all its letters occur in the training sentences
+    """
+
+    text: str
+    first: int
+    last: int
+    known: bool
+
+
+class Words:
+    """The pieces of two languages."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    def write(self) -> bytes:
+        """What `read` takes: tokenizer.json."""
+        return self.tokenizer.to_str().encode()
+
+    def ids(self, text: str) -> list[int]:
+        """The pieces' numbers; a letter that no training sentence has is UNKNOWN."""
+        return self.tokenizer.encode(spaced(text)).ids
+
+    def many(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same of many sentences."""
+        return [found.ids for found in self.tokenizer.encode_batch([spaced(text) for text in texts])]
+
+    def piece(self, number: int) -> str:
+        """One piece, a leading space written as ▁."""
+        return SHOWN_UNKNOWN if number == UNKNOWN else self.tokenizer.id_to_token(number)
+
+    def text(self, ids: Iterable[int]) -> str:
+        """The sentence that these pieces make; ⁇ where one is unknown."""
+        text = "".join(self.piece(number) for number in ids if number >= UNKNOWN)
+        return text.removeprefix(SPACE).replace(SPACE, " ")
+
+    def groups(self, ids: Sequence[int]) -> list[range]:
+        """Which pieces make a word together: places in `ids`, special ones each by itself."""
+        begins = []
+        former = ""
+        for place, number in enumerate(ids):
+            piece = self.piece(number) if number >= UNKNOWN else ""
+            joins = former == SPACE or bool(LETTERS.match(piece) and LETTERS.match(former[-1:]))
+            if place == 0 or not piece or piece.startswith(SPACE) or UNSPACED.search(former + piece) or not joins:
+                begins.append(place)
+            former = piece
+        return [range(first, last) for first, last in zip(begins, [*begins[1:], len(ids)], strict=True)]
+
+    def split(self, text: str) -> list[Word]:
+        """The words of a sentence as it was typed, with the places of their pieces."""
+        given = spaced(text)
+        found = self.tokenizer.encode(given)
+        words = []
+        for group in self.groups(found.ids):
+            first, last = found.offsets[group[0]][0], found.offsets[group[-1]][1]
+            known = UNKNOWN not in found.ids[group[0] : group[-1] + 1]
+            words.append(Word(given[first:last].strip() or " ", group[0], group[-1], known))
+        return words
+
+
+def spaced(text: str) -> str:
+    """The text with a space before its first word, so that a word has the same pieces wherever it stands."""
+    return text if UNSPACED.match(text) or not text else f" {text}"
+
+
+def learn(sentences: Iterable[str], *, pieces: int, letters: int) -> Words:
+    """Which pieces write these sentences with the fewest signs?
+
+    Begin with single letters; join the pair of neighbours that occurs most often; repeat.
+
+    sentences  of both languages
+    pieces     size of the vocabulary, the four special ones included
+    letters    how many different letters and characters it knows, the most frequent ones; others are unknown
+    source     Sennrich, Haddow and Birch 2016, arXiv:1508.07909
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[UNKNOWN]))
+    # Chinese characters, signs and digits stay single; a space goes with the word after it.
+    alone = Regex(r"[\x{2E80}-\x{303F}\x{3100}-\x{9FFF}\x{F900}-\x{FAFF}\x{FF00}-\x{FFEF}]|\p{P}|[0-9]")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="never", split=True),
+            pre_tokenizers.Split(alone, "isolated"),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces, special_tokens=SPECIAL, limit_alphabet=letters, show_progress=False, min_frequency=2
+    )
+    tokenizer.train_from_iterator(map(spaced, sentences), trainer)
+    return Words(tokenizer)
+
+
+def read(content: bytes | str) -> Words:
+    """The pieces that a run carries, from its tokenizer.json."""
+    return Words(Tokenizer.from_str(content.decode() if isinstance(content, bytes) else content))
+
+
+# ---- what Chinese words mean
+
+
+def terms(sentence: str) -> set[str]:
+    """All runs of one to four Chinese characters in a sentence."""
+    runs = re.findall(r"[㐀-鿿]+", sentence)
+    return {
+        run[first : first + length]
+        for run in runs
+        for length in range(1, LONGEST_TERM + 1)
+        for first in range(len(run) - length + 1)
+    }
+
+
+def meaning(pairs: Iterable[tuple[str, str]], *, fewest: int, least: float) -> dict[str, str]:
+    """Which English word goes with which Chinese one?
+
+    dice = 2 * sentences with both / (sentences with the one + sentences with the other)
+
+    pairs   (English, Chinese)
+    fewest  sentences in which a Chinese word must occur
+    least   dice below which it gets no gloss, since it would be a guess
+    returns Chinese -> English, lower case but for names
+    source  Dice 1945
+    """
+    from collections import Counter
+
+    ours: Counter[str] = Counter()
+    theirs: Counter[str] = Counter()
+    both: Counter[tuple[str, str]] = Counter()
+    # A word is a name if it stays a capital inside sentences.
+    capital: Counter[str] = Counter()
+    sentences = []
+    for english, chinese in pairs:
+        found = re.findall(r"[A-Za-z]+(?:'[a-z]+)?", english)
+        capital.update(word.lower() for word in found[1:] if word[0].isupper())
+        sentences.append(({word.lower() for word in found}, terms(chinese)))
+        ours.update(sentences[-1][1])
+        theirs.update(sentences[-1][0])
+    for english_words, chinese_words in sentences:
+        both.update((term, word) for term in chinese_words if ours[term] >= fewest for word in english_words)
+    best: dict[str, tuple[float, str]] = {}
+    for (term, word), count in both.items():
+        dice = 2 * count / (ours[term] + theirs[word])
+        best[term] = max(best.get(term, (0.0, "")), (dice, word))
+    return {
+        term: word.capitalize() if 2 * capital[word] > theirs[word] else word
+        for term, (dice, word) in sorted(best.items())
+        if dice >= least
+    }
+
+
+def glossed(sentence: str, glossary: Mapping[str, str]) -> list[tuple[str, str]]:
+    """A Chinese sentence in words, each with its English gloss or "": the longest known word first."""
+    found, place = [], 0
+    while place < len(sentence):
+        for length in range(LONGEST_TERM, 0, -1):
+            term = sentence[place : place + length]
+            if term in glossary or length == 1:
+                break
+        found.append((term, glossary.get(term, "")))
+        place += len(term)
+    return found
+
+
+def glossary(content: bytes | str) -> dict[str, str]:
+    """The glossary that a run carries, from its glossary.json."""
+    return json.loads(content)
