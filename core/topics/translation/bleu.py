@@ -23,8 +23,9 @@ RULES = (
 # sacreBLEU's list of what counts as a Chinese character. Two of its ranges were meant to lie beyond U+FFFF; as they
 # are written they mean U+2001 to U+2A6D and U+2F81 to U+2FA1, and the same sentences must give the same score.
 CHINESE = re.compile(
-    "[㐀-䶵一-龥龦-龻豈-鶴侮-頻並-龎\u2001-\u2a6d\u2f81-\u2fa1\uff00-\uffef\u2e80-\u2eff\u3000-\u303f"
-    "\u31c0-\u31ef\u2f00-\u2fdf\u2ff0-\u2fff\u3100-\u312f\u31a0-\u31bf\ufe10-\ufe1f\ufe30-\ufe4f\u3200-\u33ff]"
+    "[\u3400-\u4db5\u4e00-\u9fbb\uf900-\ufa2d\ufa30-\ufa6a\ufa70-\ufad9\u2001-\u2a6d\u2f81-\u2fa1\uff00-\uffef"
+    "\u2e80-\u2eff\u3000-\u303f\u31c0-\u31ef\u2f00-\u2fdf\u2ff0-\u2fff\u3100-\u312f\u31a0-\u31bf\ufe10-\ufe1f"
+    "\ufe30-\ufe4f\u3200-\u33ff]"
 )
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from core.topics.translation import method
-from core.topics.translation.network import BEGIN, END, PAD, CTCTranslator, Reading, Translator, chosen
+from core.topics.translation.network import BEGIN, END, PAD, UNKNOWN, CTCTranslator, Reading, Translator, chosen
 
 LIMIT = 200  # pieces of a translation
-NEVER = [PAD, BEGIN]  # pieces that no translation has
+NEVER = [PAD, BEGIN, UNKNOWN]  # pieces that no translation has
 Choose = Callable[[Tensor], int]
 
 
@@ -112,7 +112,7 @@ def write(
 
 
 def allowed(logits: Tensor) -> Tensor:
-    """Logits without padding and beginnings."""
+    """Logits with nothing for what no translation has."""
     logits = logits.float().clone()
     logits[..., NEVER] = -torch.inf
     return logits
@@ -152,7 +152,7 @@ def fill(network: CTCTranslator, sources: Sequence[Sequence[int]], *, weigh: boo
     source = padded(sources, device=network.embedding.weight.device)
     logits, _, weights = network.fill(source, weigh=weigh)
     log_p = logits.float()
-    log_p[..., [BEGIN, END]] = -torch.inf  # PAD is the blank
+    log_p[..., [BEGIN, END, UNKNOWN]] = -torch.inf  # PAD is the blank
     log_p = log_p.log_softmax(dim=-1)
     found = []
     for row, sentence in enumerate(sources):
@@ -253,12 +253,3 @@ def path(nodes: Sequence[Node], place: int) -> tuple[int, ...]:
         pieces.append(nodes[place].piece)
         place = nodes[place].parent
     return tuple(piece for piece in reversed(pieces) if piece != END)
-
-
-@torch.inference_mode()
-def log_likelihood(network: Translator, source: Sequence[int], target: Sequence[int]) -> Tensor:
-    """Log-probability of each piece of a given translation, END included, in one pass: (T + 1,) nat."""
-    given = padded([source], device=network.embedding.weight.device)
-    logits = network(given, torch.tensor([[BEGIN, *target]], device=given.device))
-    log_p = allowed(logits[0]).log_softmax(dim=-1)
-    return log_p[torch.arange(len(target) + 1), torch.tensor([*target, END])]

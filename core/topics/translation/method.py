@@ -1,11 +1,18 @@
 """What training and decoding compute, as pure functions on logits and log-probabilities."""
 
 import math
+import re
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# English words that carry little of a sentence's meaning.
+EMPTY = {
+    "a", "an", "the", "of", "to", "in", "on", "at", "and", "is", "are", "was", "were", "be", "been", "has", "have",
+    "had", "by", "for", "with", "it", "its", "this", "that", "my", "i", "we",
+}  # fmt: skip
 
 
 def smoothed_loss(logits: Tensor, target: Tensor, *, smoothing: float, padding: int = 0) -> Tensor:
@@ -19,9 +26,11 @@ def smoothed_loss(logits: Tensor, target: Tensor, *, smoothing: float, padding: 
     returns    scalar, nat per piece
     source     Szegedy et al. 2016, arXiv:1512.00567, section 7
     """
-    log_p = logits.float().log_softmax(dim=-1)
-    own = log_p.gather(-1, target[..., None])[..., 0]
-    loss = -(1 - smoothing) * own - smoothing * log_p.mean(dim=-1)
+    logits = logits.float()
+    # log p = logit - total; so written, no table of V log-probabilities per piece is made.
+    total = logits.logsumexp(dim=-1)
+    own = logits.gather(-1, target[..., None])[..., 0]
+    loss = total - (1 - smoothing) * own - smoothing * logits.mean(dim=-1)
     counts = target != padding
     return (loss * counts).sum() / counts.sum()
 
@@ -129,3 +138,19 @@ def grouped(weights: Tensor, rows: Sequence[range], columns: Sequence[range]) ->
 def perplexity(nat: float) -> float:
     """Among how many pieces, equally likely, would one be as unsure? exp(nat per piece)."""
     return math.exp(nat)
+
+
+def content(text: str) -> set[str]:
+    """The words that carry an English sentence's meaning, cut to five letters: raise, raises and raised are one."""
+    return {word[:5] for word in re.findall(r"[a-z]+", text.lower()) if word not in EMPTY}
+
+
+def kept(translation: str, meaning: str) -> float:
+    """How much of the meaning's words does a translation have?
+
+    kept = words of both / words of the meaning,  those that carry meaning alone
+
+    returns 0 to 1; a good translation in other words gets less than 1
+    """
+    wanted = content(meaning)
+    return len(wanted & content(translation)) / max(len(wanted), 1)

@@ -10,7 +10,7 @@ Every tensor of a `past` and of a reading's `parts` has the sentences in its sec
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -117,6 +117,8 @@ class Translator(nn.Module):
     """
 
     weighing = True  # it has attention, so weights can be shown
+    direction = ""  # "de-en": what it was trained for; set by who trains or loads it, as are its
+    words: Any = None  # pieces, a `words.Words`
 
     def __init__(self, pieces: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -137,10 +139,14 @@ class Translator(nn.Module):
         """Feed (B, T) tokens to the decoder; several at once only as the first step."""
         raise NotImplementedError
 
-    def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Logits of what follows each token of the true translation, (B, T, V): teacher forcing."""
+    def forward(self, source: Tensor, target: Tensor | None = None) -> Tensor:
+        """Logits of what follows each token of the true translation, (B, T, V): teacher forcing.
+
+        target  (B, T), BEGIN first; without one, what may come first
+        """
         reading = self.read(source)
-        return self.step(target, reading, self.begin(reading)).logits
+        given = torch.full_like(source[:, :1], BEGIN) if target is None else target
+        return self.step(given, reading, self.begin(reading)).logits
 
     def classify(self, states: Tensor) -> Tensor:
         """Logits of all pieces: the output layer is the table of pieces itself."""
@@ -247,8 +253,8 @@ class AttentionTranslator(Translator):
             found.append(torch.cat([hidden, context, word], dim=1))
             looked.append(weights)
         states = torch.tanh(self.out(torch.stack(found, dim=1)))
-        weights = torch.stack(looked, dim=1)[:, None, None] if weigh else None
-        return Step(self.classify(self.dropout(states)), (hidden[None], cell[None]), weights)
+        all_weights = torch.stack(looked, dim=1)[:, None, None] if weigh else None
+        return Step(self.classify(self.dropout(states)), (hidden[None], cell[None]), all_weights)
 
 
 # ---- Transformer
@@ -372,6 +378,7 @@ class Transformer(Translator):
         causal: bool = True,
     ) -> None:
         super().__init__(pieces, width, dropout)
+        self.place: Tensor
         self.register_buffer("place", positions(LONGEST, width), persistent=False)
         self.encoder = nn.ModuleList([EncoderLayer(width, heads, hidden, dropout) for _ in range(layers[0])])
         self.decoder = nn.ModuleList(

@@ -6,6 +6,7 @@ al. 2016, arXiv:1508.07909); Chinese is cut into its characters, since it writes
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ SPACE = "▁"  # stands for a space, so that no space is lost
 SHOWN_UNKNOWN = "⁇"
 LONGEST_TERM = 4  # characters of a Chinese word that the glossary knows
 # What begins without a space before it: Chinese characters and the signs that stand among them.
-UNSPACED = re.compile(r"[⺀-〿㄀-㏿㐀-鿿豈-﫿＀-￯]")
+UNSPACED = re.compile(r"[\u2e80-\u303f\u3100-\u9fff\uf900-\ufaff\uff00-\uffef]")
 LETTERS = re.compile(r"[^\W_]")
 
 
@@ -60,7 +61,7 @@ class Words:
 
     def piece(self, number: int) -> str:
         """One piece, a leading space written as ▁."""
-        return SHOWN_UNKNOWN if number == UNKNOWN else self.tokenizer.id_to_token(number)
+        return SHOWN_UNKNOWN if number == UNKNOWN else str(self.tokenizer.id_to_token(number))
 
     def text(self, ids: Iterable[int]) -> str:
         """The sentence that these pieces make; ⁇ where one is unknown."""
@@ -69,15 +70,16 @@ class Words:
 
     def groups(self, ids: Sequence[int]) -> list[range]:
         """Which pieces make a word together: places in `ids`, special ones each by itself."""
-        begins = []
+        begins: list[int] = []
         former = ""
         for place, number in enumerate(ids):
             piece = self.piece(number) if number >= UNKNOWN else ""
-            joins = former == SPACE or bool(LETTERS.match(piece) and LETTERS.match(former[-1:]))
-            if place == 0 or not piece or piece.startswith(SPACE) or UNSPACED.search(former + piece) or not joins:
+            letters = LETTERS.match(piece) and LETTERS.match(former[-1:]) and not UNSPACED.search(former + piece)
+            # A space that is a piece of its own goes with what follows.
+            if place == 0 or not piece or not (letters or former == SPACE):
                 begins.append(place)
             former = piece
-        return [range(first, last) for first, last in zip(begins, [*begins[1:], len(ids)], strict=True)]
+        return [range(first, last) for first, last in zip(begins, [*begins[1:], len(ids)], strict=False)]
 
     def split(self, text: str) -> list[Word]:
         """The words of a sentence as it was typed, with the places of their pieces."""
@@ -132,7 +134,7 @@ def read(content: bytes | str) -> Words:
 
 def terms(sentence: str) -> set[str]:
     """All runs of one to four Chinese characters in a sentence."""
-    runs = re.findall(r"[㐀-鿿]+", sentence)
+    runs = re.findall(r"[\u3400-\u9fff]+", sentence)
     return {
         run[first : first + length]
         for run in runs
@@ -149,20 +151,18 @@ def meaning(pairs: Iterable[tuple[str, str]], *, fewest: int, least: float) -> d
     pairs   (English, Chinese)
     fewest  sentences in which a Chinese word must occur
     least   dice below which it gets no gloss, since it would be a guess
-    returns Chinese -> English, lower case but for names
-    source  Dice 1945
+    returns Chinese -> English, lower case but for what is never written so; of a run of characters and a part of it
+            that mean the same, only the one that goes with the word more closely
+    source  Dice 1945, Ecology 26(3)
     """
-    from collections import Counter
-
     ours: Counter[str] = Counter()
     theirs: Counter[str] = Counter()
     both: Counter[tuple[str, str]] = Counter()
-    # A word is a name if it stays a capital inside sentences.
-    capital: Counter[str] = Counter()
+    written: Counter[str] = Counter()
     sentences = []
     for english, chinese in pairs:
         found = re.findall(r"[A-Za-z]+(?:'[a-z]+)?", english)
-        capital.update(word.lower() for word in found[1:] if word[0].isupper())
+        written.update(found)
         sentences.append(({word.lower() for word in found}, terms(chinese)))
         ours.update(sentences[-1][1])
         theirs.update(sentences[-1][0])
@@ -170,12 +170,19 @@ def meaning(pairs: Iterable[tuple[str, str]], *, fewest: int, least: float) -> d
         both.update((term, word) for term in chinese_words if ours[term] >= fewest for word in english_words)
     best: dict[str, tuple[float, str]] = {}
     for (term, word), count in both.items():
-        dice = 2 * count / (ours[term] + theirs[word])
-        best[term] = max(best.get(term, (0.0, "")), (dice, word))
+        best[term] = max(best.get(term, (0.0, "")), (2 * count / (ours[term] + theirs[word]), word))
+    kept = {term: found for term, found in best.items() if found[0] >= least}
+    for term in sorted(kept, key=len, reverse=True):
+        dice, word = kept.get(term, (0.0, ""))
+        parts = [part for part in terms(term) - {term} if part in kept and kept[part][1] == word]
+        if any(kept[part][0] > dice for part in parts):
+            kept.pop(term, None)
+        else:
+            for part in parts:
+                del kept[part]
     return {
-        term: word.capitalize() if 2 * capital[word] > theirs[word] else word
-        for term, (dice, word) in sorted(best.items())
-        if dice >= least
+        term: word if written[word] else max((word.capitalize(), word.upper()), key=written.__getitem__)
+        for term, (_, word) in sorted(kept.items())
     }
 
 
