@@ -1,6 +1,7 @@
 """Translators against plain loops, decoding against its promises, BLEU against sacreBLEU."""
 
 import dataclasses
+import json
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 from torch import Tensor
 
+from core import data, store
 from core.topics.translation import bleu, decoding, method, network, recipe, words
 from core.topics.translation.network import BEGIN, END, PAD, UNKNOWN, CTCTranslator, Translator, build
 
@@ -581,3 +583,80 @@ def test_weights_fit_their_room():
             net = build(**recipe.describe_network(asked, asked.pieces))
             megabytes = 2 * sum(tensor.numel() for tensor in net.state_dict().values()) / 1e6
             assert megabytes <= 5.25, name
+
+
+@pytest.mark.parametrize("direction", ["de-en", "en-zh"])
+@pytest.mark.parametrize("kind", ["transformer", "ctc"])
+def test_a_run_is_measured_stored_and_found_again(tmp_path, monkeypatch, kind, direction):
+    """From training to the files that travel with the weights, on sentences of one-letter words."""
+    copied = [f"{row} d e f" for row, _ in copies().train[:60]]
+    rows = [(row, row if direction == "de-en" else row.replace("a", "我")) for row in copied]
+    examples = recipe.Corpus(rows, rows[:8], rows[:12])
+    monkeypatch.setattr(recipe, "corpus", lambda _: examples)
+    asked = dataclasses.replace(TINY_OF[kind], direction=direction, epochs=1, batch=16)
+    net, history = recipe.train(asked, seed=0, report=lambda _: None)
+    scores = recipe.evaluate(net, seed=0)
+    assert all(math.isfinite(value) for value in scores.values())
+    assert scores["bleu_memory"] > 0
+    found = recipe.measured(net)
+    tokenize = recipe.TOKENISERS[direction]
+    referee = BLEU(tokenize=tokenize).corpus_score(found.beam, [[true for _, true in examples.test]])
+    assert scores["bleu"] == pytest.approx(referee.score, abs=1e-9)
+    assert ("turned" in scores) == ("bleu_forced" in scores) == (kind == "transformer")
+    config = {
+        **recipe.describe(asked),
+        "scores": {name: {"stored": value, "mean": value, "spread": 0.0, "runs": 1} for name, value in scores.items()},
+        "measured": {"command": "", "commit": "", "seeds": [0], "spread": ""},
+    }
+    run = store.save(
+        "translation/tiny",
+        config=config,
+        network=net,
+        history=history,
+        companions=recipe.companions(net),
+        checkpoints=tmp_path,
+    )
+    again = recipe.restore(run)
+    expected = run.tensors("expected.safetensors")
+    torch.testing.assert_close(again(expected["input"]), expected["output"])
+    sentences = [source for source, _ in examples.test]
+    assert recipe.translate(again, sentences, again.words) == found.greedy
+    outputs = json.loads(run.path("outputs.json").read_text())
+    assert [row["greedy"] for row in outputs] == found.greedy
+    counts = run.tensors("counts.safetensors")["beam"].tolist()
+    assert bleu.bleu(bleu.together(counts)).value == pytest.approx(scores["bleu"], abs=1e-9)
+    assert run.path("failure.json" if direction == "de-en" else "glossary.json").is_file()
+
+
+def test_the_strongest_failure_is_one(monkeypatch):
+    """Whatever the network says of a sentence that it cannot know is wrong; only the sure ones count."""
+    net = made("transformer")
+    net.words = words.learn([sentence for pair in recipe.OUTSIDE for sentence in pair], pieces=40, letters=30)
+    assert recipe.find_failure(net) is None
+    with torch.inference_mode():
+        net.norms[1].weight.zero_()
+        net.norms[1].bias.copy_(50 * net.embedding.weight[END])
+    found = recipe.find_failure(net)
+    assert found["kept"] <= 0.4
+    assert found["sure"] >= 0.3
+    assert (found["sentence"], found["meaning"]) in recipe.OUTSIDE
+
+
+def test_traditional_script_is_simplified():
+    assert recipe.simplified([("a red pencil", "紅色的鉛筆"), ("good", "很好")]) == [
+        ("a red pencil", "红色的铅笔"), ("good", "很好"),
+    ]  # fmt: skip
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("direction", "count"), [("de-en", 29_000), ("en-zh", 61_535)])
+def test_the_real_sentences_come_back_to_the_letter(direction, count):
+    if not data.available(recipe.SOURCES[direction]):
+        pytest.skip("the sentences are not below VITRINE_DATA")
+    examples, asked = recipe.corpus(direction), recipe.Recipe(direction=direction)
+    assert len(examples.train) == count
+    pieces = recipe.learnt_words(asked, examples.train)
+    assert len(pieces) == asked.pieces
+    sentences = [sentence for pair in examples.train for sentence in pair]
+    again = [pieces.text(ids) for ids in pieces.many(sentences)]
+    assert [(ours, true) for ours, true in zip(again, sentences, strict=True) if ours != true] == []
