@@ -382,7 +382,8 @@ def table(comparison: Comparison) -> str:
             "| --- | ---: | ---: |",
             *rows,
             "",
-            f"{comparison.repetitions} repetitions in turn, in one process, after {comparison.warm_up} to warm up. {machine()}.",
+            f"{comparison.repetitions} repetitions in turn, in one process, after {comparison.warm_up} to warm up. "
+            f"{machine()}.",
             "",
         ]
     )
