@@ -195,8 +195,10 @@ def drawn(
     remarks = []
     if values["direction"] == "en-zh" and values["network"] != "transformer":
         remarks.append("From English to Chinese only the Transformer is here.")
-    if unknown := [word.text for word in found.asked.words if not word.known]:
+    if unknown := dict.fromkeys(word.text for word in found.asked.words if not word.known):
         remarks.append(f"Unknown to it: {', '.join(unknown)}.")
+    if strange := asking.other_language(found.asked.text, str(values["direction"])):
+        remarks.append(strange)
     if int(values["mask"]) > len(found.asked.words):
         remarks.append(f"The sentence has {len(found.asked.words)} words: none is hidden.")
     sentence = f"{' '.join(source[:-1])} — {found.text}"
@@ -207,7 +209,7 @@ def drawn(
     if view == "tree":
         remarks.append("A tree grows with a beam alone: choose it under Decoding.")
     weights = found.attention(int(values["layer"]), int(values["head"]))
-    if view == "attention" and weights is None:
+    if view == "attention" and not model.weighing:
         remarks.append("An LSTM without attention looks nowhere: shown is what else it considered.")
     now = [int(values[name]) for name in CLICKED]
     if view == "attention" and weights is not None:

@@ -17,6 +17,11 @@ from core.topics.translation.words import UNSPACED, Word
 LONGEST = 300  # characters of a sentence
 LANGUAGES = {"de": "German", "en": "English", "zh": "Chinese"}
 ALTERNATIVES = 5
+# Frequent words that the other language does not have.
+FREQUENT = {
+    "de": {"der", "die", "das", "ein", "eine", "einen", "und", "ist", "nicht", "ich", "auf", "mit", "den", "dem"},
+    "en": {"the", "a", "an", "and", "is", "of", "to", "with", "on", "are", "not", "my", "it", "you"},
+}
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,15 @@ def complaint(text: str, direction: str) -> str:
     foreign = sum(bool(UNSPACED.match(c)) or "LATIN" not in unicodedata.name(c, "") for c in letters)
     if 2 * foreign > len(letters):
         return f"This translator reads {language}; these letters are of another script."
+    return ""
+
+
+def other_language(text: str, direction: str) -> str:
+    """A remark if a sentence seems to be in the other of the languages that are read, "" if not."""
+    read, other = ("de", "en") if direction == "de-en" else ("en", "de")
+    found = {"".join(filter(str.isalpha, word)) for word in text.lower().split()}
+    if len(found & FREQUENT[other]) > len(found & FREQUENT[read]):
+        return f"This looks like {LANGUAGES[other]}; the translator reads {LANGUAGES[read]}."
     return ""
 
 
