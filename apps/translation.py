@@ -201,7 +201,8 @@ def drawn(
         remarks.append(strange)
     if int(values["mask"]) > len(found.asked.words):
         remarks.append(f"The sentence has {len(found.asked.words)} words: none is hidden.")
-    sentence = f"{' '.join(source[:-1])} — {found.text}"
+    hides = f" ({source[found.asked.hidden - 1]} is hidden)" if found.asked.hidden else ""
+    sentence = f"{found.asked.text}{hides} — {found.text}"
     view = str(values["view"])
     if view == "tree" and found.beam is not None:
         pieces = ["(end)" if node.piece == END else model.words.piece(node.piece) for node in found.beam.nodes]
@@ -349,6 +350,7 @@ def bleu_room(space: Space) -> None:
     with gr.Row():
         smoothing = gr.Radio(list(bleu.SMOOTHINGS), value="exp", label="Smoothing", elem_id="bleu-smoothing")
         count = gr.Slider(1, 1000, 10, step=1, label="Test sentences", buttons=["reset"], elem_id="bleu-count")
+    gr.HTML(flipped())
     said = gr.HTML(bleu_of(first["beam"], first["reference"], "exp"), elem_id="bleu-said")
     many = gr.HTML(bleu_of_many(10), elem_id="bleu-many")
 
@@ -404,6 +406,18 @@ def counted() -> dict[str, list[list[int]]]:
     """The counts of all test sentences, by way of translating."""
     kept = store.load(RUNS["transformer"]).tensors("counts.safetensors")
     return {name: tensor.tolist() for name, tensor in kept.items()}
+
+
+@cache
+def flipped() -> str:
+    """Where the smoothing decides which way of translating is better, in HTML."""
+    for ours, theirs in (("beam", "greedy"), ("beam", "memory"), ("greedy", "memory")):
+        if flip := bleu.find_flip(counted()[ours], counted()[theirs]):
+            return (
+                f"<p>On the first {flip.sentences} test sentences the smoothing decides: with {flip.ahead} “{ours}” is "
+                f"ahead of “{theirs}”, with {flip.behind} behind it.</p>"
+            )
+    return "<p>On these test sentences no smoothing changes which way of translating is ahead.</p>"
 
 
 def bleu_of_many(sentences: int) -> str:

@@ -490,6 +490,20 @@ def test_the_mean_of_sentences_is_not_the_bleu_of_all():
     assert bleu.bleu(bleu.together([part.row() for part in parts])) == bleu.bleu(bleu.together(parts))
 
 
+def test_the_smoothing_decides_on_a_small_test():
+    first, second = [(5, 1, 0, 0, 8, 7, 6, 5, 8, 8)], [(3, 2, 0, 0, 8, 7, 6, 5, 8, 8)]
+    assert bleu.find_flip(first, second) == bleu.Flip(1, ahead="add-k", behind="exp")
+    scores = {
+        name: [bleu.bleu(bleu.together(rows), smoothing=name).value for rows in (first, second)]
+        for name in ("add-k", "exp")
+    }
+    assert scores["add-k"][0] > scores["add-k"][1]
+    assert scores["exp"][0] < scores["exp"][1]
+    assert bleu.find_flip(first, first) is None
+    same = (8, 7, 6, 5, 8, 7, 6, 5, 8, 8)
+    assert bleu.find_flip([*first, same], [*second, (0, 0, 0, 0, 8, 7, 6, 5, 8, 8)]).sentences == 1
+
+
 # ---- training
 
 LETTERS = "abcdefg"

@@ -174,3 +174,34 @@ def marked(hypothesis: str, reference: str, *, tokeniser: str) -> list[tuple[str
                 left[run] -= 1
                 longest[start : start + order] = [order] * order
     return list(zip(written, longest, strict=True))
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A test on which the smoothing decides which of two systems is better.
+
+    sentences       so many, from the first on
+    ahead, behind   a smoothing that puts the first system ahead, and one that puts it behind
+    """
+
+    sentences: int
+    ahead: str
+    behind: str
+
+
+def find_flip(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> Flip | None:
+    """On how many sentences does the smoothing still decide which of two systems is better?
+
+    first, second  rows of counts, sentence by sentence, see `Counts.row`
+    returns        the largest such test, since large ones are trusted; None if all smoothings always agree
+    """
+    sums = [[0] * (2 * ORDER + 2) for _ in range(2)]
+    found = None
+    for number, rows in enumerate(zip(first, second, strict=True), 1):
+        sums = [[a + b for a, b in zip(total, row, strict=True)] for total, row in zip(sums, rows, strict=True)]
+        ours, theirs = (together([total]) for total in sums)
+        gaps = {name: bleu(ours, smoothing=name).value - bleu(theirs, smoothing=name).value for name in SMOOTHINGS}
+        ahead, behind = max(gaps, key=gaps.__getitem__), min(gaps, key=gaps.__getitem__)
+        if gaps[ahead] > 1e-9 and gaps[behind] < -1e-9:
+            found = Flip(number, ahead, behind)
+    return found
