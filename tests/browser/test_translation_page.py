@@ -32,7 +32,8 @@ def type_in(visitor: Visitor, text: str) -> None:
 
 
 def cell(visitor: Visitor, column: float, row: float) -> tuple[float, float]:
-    """Where a cell of the map is on the screen."""
+    """Where a cell of the map is on the screen, once the page is scrolled there."""
+    visitor.page.locator("#figure").scroll_into_view_if_needed()
     x, y = visitor.page.evaluate(
         """([column, row]) => {
             const frame = document.querySelector('#figure .vitrine-figure');
@@ -75,7 +76,9 @@ def test_what_is_typed_is_translated_while_the_words_stay(visit: Visit) -> None:
 
 def test_a_row_tells_where_its_word_looked(visit: Visit) -> None:
     visitor = visit(PAGE)
-    visitor.page.mouse.move(*cell(visitor, 1, 1))
+    x, y = cell(visitor, 1, 1)
+    visitor.page.mouse.move(x - 3, y)
+    visitor.page.mouse.move(x, y)
     visitor.page.wait_for_selector("#figure .hoverlayer text")
     assert "looks at" in visitor.page.locator("#figure .hoverlayer").inner_text()
     visitor.page.mouse.click(*cell(visitor, 1, 0))

@@ -153,6 +153,7 @@ CARD = Card(
             help="Asks about a later word of the translation. A click on its row sets it.",
             low=1,
             high=40,
+            main=False,
         ),
         Param(
             name="mask",
