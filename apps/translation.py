@@ -205,7 +205,7 @@ def drawn(
     sentence = f"{found.asked.text}{hides} — {found.text}"
     view = str(values["view"])
     if view == "tree" and found.beam is not None:
-        pieces = ["(end)" if node.piece == END else model.words.piece(node.piece) for node in found.beam.nodes]
+        pieces = [named(model, node.piece) for node in found.beam.nodes]
         return remarks, figures.tree(found.beam, pieces, f"{sentence}. The beam looked at {len(pieces)} pieces.")
     if view == "tree":
         remarks.append("A tree grows with a beam alone: choose it under Decoding.")
@@ -237,7 +237,7 @@ def choices(model: Translator, found: Found, now: Sequence[int], sentence: str) 
 
 def named(model: Translator, number: int) -> str:
     """A piece as the figure writes it."""
-    return {END: "(end)", network.PAD: "(none)"}.get(number) or model.words.piece(number)
+    return {END: "(end)", network.PAD: "(none)"}.get(number) or model.words.shown(number)
 
 
 def steered(now: Sequence[int], place: int, rank: int) -> list[int]:

@@ -409,6 +409,14 @@ def test_unknown_letters_are_shown_as_unknown(small):
     ]  # fmt: skip
 
 
+def test_figures_tell_a_words_first_piece_from_the_later_ones(small):
+    for sentence in ("Hundläuft", "我们 Hundläuft，"):
+        shown = [small.shown(number) for number in small.ids(sentence)]
+        assert "".join(shown).replace("·", "").replace("(space)", "") == sentence.replace(" ", "")
+        assert sum(piece.startswith("·") for piece in shown) < len(shown)
+    assert small.shown(UNKNOWN) == words.SHOWN_UNKNOWN
+
+
 def test_pieces_make_words(small):
     assert [word.text for word in small.split("Ein Hund läuft, 我们走")] == [
         "Ein", "Hund", "läuft", ",", "我", "们", "走",

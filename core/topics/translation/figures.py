@@ -157,7 +157,7 @@ def tree(beam: Beam, pieces: Sequence[str], sentence: str) -> Figure:
     height: dict[int, float] = {}
     for depth in range(1, max((node.depth for node in nodes), default=0) + 1):
         level = sorted((p for p, node in enumerate(nodes) if node.depth == depth), key=lambda p: -nodes[p].log_p)
-        height |= {p: float(rank) for rank, p in enumerate(level)}
+        height |= {p: float(rank) for rank, p in enumerate(level, 1)}
     for chosen, colour, width in ((False, draw.GRID, 1), (True, draw.VERMILION, 2)):
         xs: list[float | None] = []
         ys: list[float | None] = []
@@ -186,7 +186,7 @@ def tree(beam: Beam, pieces: Sequence[str], sentence: str) -> Figure:
     )
     figure.update_layout(
         xaxis={"title": {"text": "piece"}, "dtick": 2},
-        yaxis={"title": {"text": "rank in its round"}, "autorange": "reversed", "dtick": 2},
+        yaxis={"title": {"text": "rank in its round"}, "autorange": "reversed", "tick0": 1, "dtick": 2},
     )
     return figure
 

@@ -63,6 +63,13 @@ class Words:
         """One piece, a leading space written as ▁."""
         return SHOWN_UNKNOWN if number == UNKNOWN else str(self.tokenizer.id_to_token(number))
 
+    def shown(self, number: int) -> str:
+        """One piece as a figure writes it: a word's first piece as it is, a later one after a dot."""
+        piece = self.piece(number)
+        if piece.startswith(SPACE):
+            return piece.removeprefix(SPACE) or "(space)"
+        return f"·{piece}" if LETTERS.match(piece) and not UNSPACED.match(piece) else piece
+
     def text(self, ids: Iterable[int]) -> str:
         """The sentence that these pieces make; ⁇ where one is unknown."""
         text = "".join(self.piece(number) for number in ids if number >= UNKNOWN)
