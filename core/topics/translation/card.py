@@ -318,7 +318,7 @@ CARD = Card(
             then={"sentence": "market", "decoding": "beam", "view": "tree"},
             look="The tree: each round the five best go on, hollow ones are given up.",
             why="The beam keeps a beginning that looks second best and wins in the end. It may also give up the one "
-            "that greedy would have followed, so there is no guarantee; in Scores it is worth about a point of BLEU.",
+            "that greedy would have followed, so there is no guarantee. Scores say what it is worth in BLEU.",
         ),
         Step(
             ask="A word looked at one German word most. That word is hidden. Does the translation of it change?",
