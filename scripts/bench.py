@@ -241,14 +241,15 @@ def triplet() -> list[Comparison]:
 
 def translation() -> list[Comparison]:
     """Greedy decoding beside transformers' generate(), one sentence at a time, as many pieces from both."""
+    import core.vision  # noqa: F401
+
+    torch.manual_seed(0)  # apart from the line above, which transformers needs before it asks for torchvision
     from transformers import GenerationConfig, MarianConfig, MarianMTModel
 
-    import core.vision  # noqa: F401  (transformers may ask for torchvision)
     from core.topics.translation import decoding
     from core.topics.translation.network import END, build
     from core.topics.translation.recipe import RECIPES, describe_network
 
-    torch.manual_seed(0)
     asked = RECIPES["transformer"]
     options = describe_network(asked, asked.pieces)
     network = build(**options).eval().requires_grad_(False)
