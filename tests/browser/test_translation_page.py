@@ -46,6 +46,13 @@ def cell(visitor: Visitor, column: float, row: float) -> tuple[float, float]:
     return x, y
 
 
+def click(visitor: Visitor, column: float, row: float) -> None:
+    """Click a cell; Plotly clicks what it has found under the mouse a moment before."""
+    visitor.page.mouse.move(*cell(visitor, column, row))
+    visitor.page.wait_for_timeout(300)
+    visitor.page.mouse.click(*cell(visitor, column, row))
+
+
 def test_it_opens_with_a_sentence_and_its_translation(visit: Visit) -> None:
     visitor = visit(PAGE)
     assert visitor.sentence == sentence()
@@ -80,8 +87,8 @@ def test_a_row_tells_where_its_word_looked(visit: Visit) -> None:
     visitor.page.mouse.move(x - 3, y)
     visitor.page.mouse.move(x, y)
     visitor.page.wait_for_selector("#figure .hoverlayer text")
-    assert "looks at" in visitor.page.locator("#figure .hoverlayer").inner_text()
-    visitor.page.mouse.click(*cell(visitor, 1, 0))
+    assert "looks at" in (visitor.page.locator("#figure .hoverlayer").text_content() or "")
+    click(visitor, 1, 0)
     visitor.shows("word", "1")
 
 
@@ -90,7 +97,7 @@ def test_another_piece_is_chosen_by_a_click(visit: Visit) -> None:
     visitor.choose("view", "choices")
     visitor.shows("view", "choices")
     visitor.page.wait_for_timeout(500)  # the figure is drawn a moment after the address has changed
-    visitor.page.mouse.click(*cell(visitor, 1, 0))
+    click(visitor, 1, 0)
     visitor.shows("at1", "1")
     says(visitor, sentence(view="choices", at1=1, to1=2))
     visitor.page.reload()

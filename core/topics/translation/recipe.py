@@ -554,7 +554,7 @@ def companions(network: Translator) -> dict[str, dict[str, Tensor] | bytes]:
     if network.direction == "de-en":
         files["failure.json"] = as_json(find_failure(network))
     else:
-        files["glossary.json"] = as_json(words.meaning(examples.train, fewest=5, least=0.3))
+        files["glossary.json"] = as_json(words.meaning(examples.train, fewest=5, least=0.35))
     return files
 
 

@@ -20,6 +20,8 @@ SHOWN_UNKNOWN = "⁇"
 LONGEST_TERM = 4  # characters of a Chinese word that the glossary knows
 # What begins without a space before it: Chinese characters and the signs that stand among them.
 UNSPACED = re.compile(r"[\u2e80-\u303f\u3100-\u9fff\uf900-\ufaff\uff00-\uffef]")
+COHESION = 0.04
+PARTICLES = set("的了吗着吧呢地得")  # they carry grammar, for which English has no word
 LETTERS = re.compile(r"[^\W_]")
 
 
@@ -155,10 +157,13 @@ def meaning(pairs: Iterable[tuple[str, str]], *, fewest: int, least: float) -> d
 
     dice = 2 * sentences with both / (sentences with the one + sentences with the other)
 
+    Only runs of characters that hold together count as words: wherever one is cut in two,
+    sentences with it^2 / (with the left part * with the right part) >= COHESION.
+
     pairs   (English, Chinese)
     fewest  sentences in which a Chinese word must occur
     least   dice below which it gets no gloss, since it would be a guess
-    returns Chinese -> English, lower case but for what is never written so; of a run of characters and a part of it
+    returns Chinese -> English, as it is mostly written inside sentences; of a run of characters and a part of it
             that mean the same, only the one that goes with the word more closely
     source  Dice 1945, Ecology 26(3)
     """
@@ -169,12 +174,19 @@ def meaning(pairs: Iterable[tuple[str, str]], *, fewest: int, least: float) -> d
     sentences = []
     for english, chinese in pairs:
         found = re.findall(r"[A-Za-z]+(?:'[a-z]+)?", english)
-        written.update(found)
+        written.update(found[1:])
         sentences.append(({word.lower() for word in found}, terms(chinese)))
         ours.update(sentences[-1][1])
         theirs.update(sentences[-1][0])
+    held = {
+        term
+        for term, count in ours.items()
+        if count >= fewest
+        and term not in PARTICLES
+        and all(count**2 >= COHESION * ours[term[:cut]] * ours[term[cut:]] for cut in range(1, len(term)))
+    }
     for english_words, chinese_words in sentences:
-        both.update((term, word) for term in chinese_words if ours[term] >= fewest for word in english_words)
+        both.update((term, word) for term in chinese_words & held for word in english_words)
     best: dict[str, tuple[float, str]] = {}
     for (term, word), count in both.items():
         best[term] = max(best.get(term, (0.0, "")), (2 * count / (ours[term] + theirs[word]), word))
@@ -188,7 +200,7 @@ def meaning(pairs: Iterable[tuple[str, str]], *, fewest: int, least: float) -> d
             for part in parts:
                 del kept[part]
     return {
-        term: word if written[word] else max((word.capitalize(), word.upper()), key=written.__getitem__)
+        term: max((word, word.capitalize(), word.upper()), key=written.__getitem__)
         for term, (_, word) in sorted(kept.items())
     }
 
