@@ -13,6 +13,14 @@ from core.topics.translation.decoding import Beam
 
 HEIGHT = 330
 RAMP = [[0, "rgba(43,130,134,0)"], [0.15, "rgba(43,130,134,0.25)"], [1, "rgba(23,85,88,1)"]]
+# Behind words: pale up to LIKELY and dark from there on, since grey words cannot be read on what lies between.
+LIKELY = 0.45
+WORDS_RAMP = [
+    [0, "rgba(43,130,134,0)"],
+    [LIKELY, "rgba(43,130,134,0.22)"],
+    [LIKELY, "rgba(32,107,111,1)"],
+    [1, "rgba(23,85,88,1)"],
+]
 CUT = 14  # letters of a label; the whole word is in the hover
 
 
@@ -102,7 +110,7 @@ def choices_map(
         z=[[p for _, p in row] for row in rows],
         zmin=0,
         zmax=1,
-        colorscale=RAMP,
+        colorscale=WORDS_RAMP,
         showscale=False,
         xgap=2,
         ygap=1,
@@ -120,7 +128,7 @@ def choices_map(
                 text=f"<b>{label(piece)}</b>" if stands else label(piece),
                 showarrow=False,
                 captureevents=False,
-                font={"size": 13, "color": "#ffffff" if p > 0.45 else colour},
+                font={"size": 13, "color": "#ffffff" if p > LIKELY else colour},
             )
     figure.update_layout(
         margin={"l": 34, "t": 34, "b": 8},
