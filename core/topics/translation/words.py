@@ -20,7 +20,7 @@ SHOWN_UNKNOWN = "⁇"
 LONGEST_TERM = 4  # characters of a Chinese word that the glossary knows
 # What begins without a space before it: Chinese characters and the signs that stand among them.
 UNSPACED = re.compile(r"[\u2e80-\u303f\u3100-\u9fff\uf900-\ufaff\uff00-\uffef]")
-COHESION = 0.04
+COHESION = 0.015
 PARTICLES = set("的了吗着吧呢地得")  # they carry grammar, for which English has no word
 LETTERS = re.compile(r"[^\W_]")
 
