@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from browsing import PHONE, Visitor
@@ -100,9 +101,8 @@ def test_another_piece_is_chosen_by_a_click(visit: Visit) -> None:
     click(visitor, 1, 0)
     visitor.shows("at1", "1")
     says(visitor, sentence(view="choices", at1=1, to1=2))
-    visitor.page.reload()
-    visitor.page.wait_for_selector("#figure .main-svg")
-    says(visitor, sentence(view="choices", at1=1, to1=2))
+    linked = visit(f"{PAGE}?{urlencode(visitor.query)}")
+    says(linked, sentence(view="choices", at1=1, to1=2))
 
 
 def test_a_hidden_word_is_struck(visit: Visit) -> None:
