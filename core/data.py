@@ -159,6 +159,42 @@ SOURCES = {
     )
 }  # fmt: skip
 
+# Sentences and their translations; `classes` are the two languages, in the order of the columns.
+PAIRS = {
+    source.name: source
+    for source in (
+        Source(
+            name="multi30k",
+            folder="multi30k",
+            title="Multi30k, captions of photographs in German and English",
+            licence="research and teaching",
+            origin="Elliott, Frank, Sima'an and Specia 2016",
+            classes=("de", "en"),
+            splits=("train", "val", "test2016"),
+            files={
+                "train.tsv.gz": "1c82e765315ce1d2e46c160c9f8aed138caf359a3c3e9aaaa6ddc5c1ac9b4c70",
+                "val.tsv.gz": "bf3c8e8f660501c42477ccd1cabd3ad2083ee017c9ba070fdb8b59269e4ff9a8",
+                "test2016.tsv.gz": "39dc3fd1647f8abbd8c435bbec649441f863b89d2b155cfd0041fee3bfa9fc4c",
+            },
+        ),
+        Source(
+            name="cmn_eng",
+            folder="cmn_eng",
+            title="Tatoeba, sentences in English and Chinese",
+            licence="CC BY 2.0 FR",
+            origin="tatoeba.org, by way of manythings.org/anki and OPUS",
+            classes=("en", "zh"),
+            splits=("train", "val", "test", "train_extra"),
+            files={
+                "train.tsv.gz": "0a302f457832985d0b73db557f77257f510ac200b56de253a8f178293d55f1ac",
+                "val.tsv.gz": "08c47ac3161cd3f1478e96a84a3cd1490e52480a971f5b1648047e5eacea49d4",
+                "test.tsv.gz": "80644f67c2be53a684c19e4caab50457943626b8c8eae1b227a102dc41004475",
+                "train_extra.tsv.gz": "2d5b2f183c53e738da18b0e872f34541439651f771ba32547c31b0fdda4390a5",
+            },
+        ),
+    )
+}
+
 
 def root() -> Path | None:
     """The folder that VITRINE_DATA names, or None if the variable is unset."""
@@ -168,7 +204,7 @@ def root() -> Path | None:
 
 def available(name: str) -> bool:
     """Are all files of this source below VITRINE_DATA? Looks, does not download."""
-    source = SOURCES[name]
+    source = (SOURCES | PAIRS)[name]
     folder = root()
     return folder is not None and all((folder / source.folder / file).is_file() for file in source.files)
 
@@ -198,6 +234,30 @@ def load(name: str, split: str) -> Examples:
         return _photos(source, split)
     dataset = _torchvision_dataset(source, train=split == "train")
     return Examples(dataset.data[:, None].float() / 255, dataset.targets.long(), source.classes)
+
+
+def pairs(name: str, split: str) -> list[tuple[str, str]]:
+    """Read one split of a named source of sentences.
+
+    name    a key of PAIRS
+    split   one of the source's splits; cmn_eng's train_extra is more of the same, half of it in traditional script
+    returns sentences and their translations, (first language, second language) as the source's `classes` say
+    raises  MissingSource if VITRINE_DATA is unset or the file is not there; ValueError for an unknown name or split,
+            or a file whose hash is not the source's
+    """
+    if name not in PAIRS:
+        raise ValueError(f"expected one of {sorted(PAIRS)}, got {name!r}")
+    source = PAIRS[name]
+    if split not in source.splits:
+        raise ValueError(f"{source.title}: expected a split among {source.splits}, got {split!r}")
+    file = f"{split}.tsv.gz"
+    folder = _root_for(source, f"which are {', '.join(source.files)}") / source.folder
+    if not (folder / file).is_file():
+        raise MissingSource(
+            f"{source.title} are not in {folder} (the variable VITRINE_DATA is {root()}). Copy {file} into that folder."
+        )
+    lines = gzip.decompress(_original(folder / file, source.files[file])).decode().rstrip("\n").split("\n")
+    return [(first, second) for first, second in (line.split("\t") for line in lines)]
 
 
 def _root_for(source: Source, otherwise: str) -> Path:

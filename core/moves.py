@@ -28,9 +28,10 @@ DEADLINE_S = 10.0
 CROWDED_S = 3.0  # of computing for a sheet, while others wait for their turn
 SHEETS = 40  # visitors per Space who may draw sheets, turn by turn
 SHEET_PATIENCE_S = 5.0  # for a slot; others have less
-NOT_IN_LINK = "Your own picture is not part of the link."
-LEFT_OUT = "The link was copied beside somebody's own picture, which no link carries: a sample stands in its place."
+NOT_IN_LINK = "Your own {} is not part of the link."
+LEFT_OUT = "The link was copied beside somebody's own {}, which no link carries: a sample stands in its place."
 STOPPED = "Stopped. The former choice and its answer stay."
+OWN_INPUTS = {"picture": "a picture as data:image/…;base64,…", "text": "a sentence"}
 UNPINNED = "Pin an answer as A, then change anything."
 log = logging.getLogger("vitrine")
 Result = TypeVar("Result")
@@ -124,6 +125,7 @@ class Moves:
     rooms: Mapping[str, Callable[[Any], None]] = field(default_factory=dict)
     clicked: Callable[[list[Any]], Mapping[str, object]] | None = None
     fetch: Callable[[Mapping[str, Value]], Generator[str, None, None]] = nothing_to_fetch
+    input: str = "picture"
     deadline_s: float = DEADLINE_S
     # Filled while the page is laid out: the frame's components, the controls, the app's own, the first answer.
     _parts: dict[str, Any] = field(default_factory=dict, init=False)
@@ -180,7 +182,11 @@ class Moves:
             parts["tiles"]: markup.tiles(self.card, answer.tiles),
             parts["address"]: "&".join(f"{name}={text}" for name, text in query.items()),
             parts["note"]: markup.notes(
-                [*remarks, *([answer.remark] if answer.remark else []), *([NOT_IN_LINK] if own else [])]
+                [
+                    *remarks,
+                    *([answer.remark] if answer.remark else []),
+                    *([NOT_IN_LINK.format(self.input)] if own else []),
+                ]
             ),
             parts["follow"]: "",  # what was laid out for the former answer is no longer true
             parts["save"]: "",
@@ -192,7 +198,7 @@ class Moves:
         if pinned:
             words = self.card.differences(pinned["values"], values)
             if own != pinned["own"]:
-                words.append("another picture")
+                words.append(f"another {self.input}")
             figure_b, tiles_b = answer.drawn, updates[parts["tiles"]]
             differences = ". ".join(words) + "." if words else "A and B are the same."
         return updates | {
@@ -286,7 +292,7 @@ class Moves:
         index = int(step) - 1
         remarks += [remark] if remark else []
         if self.card.sample and named == {param.name for param in self.card.params} - {self.card.sample}:
-            remarks.append(LEFT_OUT)
+            remarks.append(LEFT_OUT.format(self.input))
         if not named:
             values = self.card.parse(self.card.tour[index].set)
         wanted = self.fetched(values)
@@ -443,17 +449,17 @@ class Moves:
         return {name: value for name, value in values.items() if not (own and name == self.card.sample)}
 
     def endpoint(self) -> Callable:
-        """The public endpoint `/answer`: the card's Params as typed arguments, and a picture as data URL."""
+        """The public endpoint `/answer`: the card's Params as typed arguments, and the visitor's own input."""
         kinds = {"number": float, "whole": int, "seed": int, "flag": bool, "choice": str}
 
         def answer(*sent: Any, **named: Any) -> dict[str, Any]:
             bound = signature.bind(*sent, **named)
             bound.apply_defaults()
-            own = bound.arguments.pop("picture", "")
+            own = bound.arguments.pop(self.input, "")
             try:
                 values = self.card.parse(bound.arguments)
                 if not isinstance(own, str):
-                    raise Refused(f"picture: expected a picture as data:image/…;base64,…; got {short(own)}.")
+                    raise Refused(f"{self.input}: expected {OWN_INPUTS[self.input]}; got {short(own)}.")
                 return {
                     "settings": self.settings(values, own),
                     "numbers": dict(self.last_answer(values, own).numbers),
@@ -467,7 +473,7 @@ class Moves:
             for param in self.card.params
         ]
         if self._widgets.own:
-            parameters.append(inspect.Parameter("picture", keyword, default="", annotation=str))
+            parameters.append(inspect.Parameter(self.input, keyword, default="", annotation=str))
         signature = inspect.Signature(parameters, return_annotation=dict)
         answer.__signature__ = signature  # type: ignore[attr-defined]
         answer.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": dict}

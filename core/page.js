@@ -188,6 +188,44 @@ window.vitrine = (() => {
     show();
   }
 
+  // ---- sentence: what is typed is sent once the keys rest
+  const REST = 350; // milliseconds
+  function sentence(element, props, trigger, watch) {
+    const field = element.querySelector("textarea");
+    let waiting = 0;
+    let typed = false; // the sentence is what the visitor touched last
+    const show = () => {
+      const text = props.value.own || props.value.shown;
+      if (typed) {
+        // An answer that was asked for before the visitor began to type must not take the words away.
+        if (!props.value.own) props.value = { own: field.value || " ", shown: props.value.shown };
+        return;
+      }
+      if (field.value !== text) field.value = text;
+    };
+    const send = () => {
+      props.value = { own: field.value || " ", shown: props.value.shown };
+      trigger("input");
+    };
+    for (const kind of ["pointerdown", "keydown"]) {
+      document.addEventListener(kind, (event) => (typed &&= element.contains(event.target)), true);
+    }
+    field.addEventListener("input", () => {
+      typed = true;
+      clearTimeout(waiting);
+      waiting = setTimeout(send, REST);
+    });
+    for (const key of element.querySelectorAll(".keys button")) {
+      key.addEventListener("click", () => {
+        field.setRangeText(key.textContent, field.selectionStart, field.selectionEnd, "end");
+        field.focus();
+        field.dispatchEvent(new Event("input"));
+      });
+    }
+    watch("value", show);
+    show();
+  }
+
   // ---- play: a slider goes through its values, from the start if it is at its end, until the button is pressed again
   const TICK = 700; // milliseconds for one value
   const clocks = {};
@@ -282,5 +320,5 @@ window.vitrine = (() => {
   }
   flags();
 
-  return { figure, saveFigure, canvas, play, address, opened, copyLink, printSheet };
+  return { figure, saveFigure, canvas, sentence, play, address, opened, copyLink, printSheet };
 })();

@@ -49,6 +49,28 @@ def picture_button() -> gr.UploadButton:
     )
 
 
+def sentence_input(label: str, shown: str, *, longest: int, keys: str = "") -> gr.HTML:
+    """The visitor's sentence; it is sent while it is typed, once the keys rest for a moment.
+
+    label    "A German sentence"
+    shown    the sentence that it opens with
+    longest  characters that fit
+    keys     letters that many keyboards lack: a button for each
+    value    {"own": the visitor's own sentence or "", "shown": the sample}; a sentence of spaces alone is an empty one
+    """
+    buttons = "".join(f'<button type="button" aria-label="type {key}">{key}</button>' for key in keys)
+    return gr.HTML(
+        {"own": "", "shown": shown},
+        elem_id="sentence",
+        html_template=(
+            f'<div class="sentence"><label>{label}<textarea rows="2" maxlength="{longest}" spellcheck="false">'
+            f'</textarea></label><div class="keys">{buttons}</div></div>'
+        ),
+        head='<script src="/vitrine/page.js"></script>',
+        js_on_load="vitrine.sentence(element, props, trigger, watch)",
+    )
+
+
 def control(param: Param) -> gr.components.Component:
     """The Gradio component of a Param."""
     common: dict[str, Any] = {

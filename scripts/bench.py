@@ -36,10 +36,13 @@ class Comparison:
 
     title  what is asked of all of them
     ways   description -> the call; the first one is the method's own, to which the others are compared
+    repetitions  of each way after `warm_up`; fewer where one takes seconds
     """
 
     title: str
     ways: dict[str, Way]
+    repetitions: int = REPETITIONS
+    warm_up: int = WARM_UP
 
 
 def mc_dropout() -> list[Comparison]:
@@ -236,6 +239,77 @@ def triplet() -> list[Comparison]:
     ]
 
 
+def translation() -> list[Comparison]:
+    """Greedy decoding beside transformers' generate(), one sentence at a time, as many pieces from both."""
+    import core.vision  # noqa: F401
+
+    torch.manual_seed(0)  # apart from the line above, which transformers needs before it asks for torchvision
+    from transformers import GenerationConfig, MarianConfig, MarianMTModel
+
+    from core.topics.translation import decoding
+    from core.topics.translation.network import END, build
+    from core.topics.translation.recipe import RECIPES, describe_network
+
+    asked = RECIPES["transformer"]
+    options = describe_network(asked, asked.pieces)
+    network = build(**options).eval().requires_grad_(False)
+    (before, after), heads, hidden = options["layers"], options["heads"], options["hidden"]
+    config = MarianConfig(
+        vocab_size=asked.pieces, d_model=asked.width, encoder_layers=before, decoder_layers=after,
+        encoder_attention_heads=heads, decoder_attention_heads=heads, encoder_ffn_dim=hidden, decoder_ffn_dim=hidden,
+        max_position_embeddings=256, pad_token_id=0, eos_token_id=END, forced_eos_token_id=None,
+        decoder_start_token_id=1, share_encoder_decoder_embeddings=True,
+    )  # fmt: skip
+    peer = MarianMTModel(config).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(1)
+    lengths = torch.randint(8, 24, (100,), generator=generator).tolist()
+    sentences = [[*torch.randint(4, asked.pieces, (n,), generator=generator).tolist(), END] for n in lengths]
+    tables = [torch.tensor([sentence]) for sentence in sentences]
+
+    def as_long(length: int) -> GenerationConfig:
+        return GenerationConfig(
+            min_new_tokens=length, max_new_tokens=length, num_beams=1, do_sample=False, use_cache=True,
+            decoder_start_token_id=1, pad_token_id=0, eos_token_id=END,
+        )  # fmt: skip
+
+    wanted = [as_long(length) for length in lengths]
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (network, peer)]
+    twelve = sentences[lengths.index(18)]  # words of captions have one and a half pieces in the mean
+
+    def own() -> None:
+        for sentence, length in zip(sentences, lengths, strict=True):
+            [found] = decoding.greedy(network, [sentence], exactly=length)
+            assert len(found) == length
+
+    def theirs() -> None:
+        for table, settings in zip(tables, wanted, strict=True):
+            found = peer.generate(table, generation_config=settings, attention_mask=torch.ones_like(table))
+            assert found.shape[1] == settings.max_new_tokens + 1
+
+    return [
+        Comparison(
+            title=f"Greedy decoding: 100 sentences of 8 to 23 pieces, one at a time, {sum(lengths)} new pieces",
+            ways={
+                f"`decoding.greedy`, {sizes[0] / 1e6:.1f} million weights": own,
+                f"transformers' generate(), Marian of {sizes[1] / 1e6:.1f} million weights": theirs,
+            },
+            repetitions=3,
+            warm_up=1,
+        ),
+        Comparison(
+            title="A sentence of 12 words, 18 pieces",
+            ways={
+                "`decoding.greedy`": lambda: decoding.greedy(network, [twelve], exactly=18),
+                "`decoding.write`, with attention and log-probabilities, as the page does": lambda: list(
+                    decoding.write(network, twelve, limit=18)
+                ),
+                "its first piece": lambda: next(decoding.write(network, twelve)),
+                "`decoding.beam` of 5": lambda: decoding.beam(network, twelve, width=5, limit=18),
+            },
+        ),
+    ]
+
+
 def settings_for(network: "nets.Staged", image: Tensor, make: Callable[["nets.Staged", Tensor], Way]) -> dict[str, Way]:
     """What a library could be given: weights that need gradients or not, memory in one layout or the other."""
     ways = {}
@@ -297,7 +371,7 @@ def gan() -> list[Comparison]:
     ]
 
 
-COMPARISONS = {"cam": cam, "gan": gan, "mc_dropout": mc_dropout, "triplet": triplet}
+COMPARISONS = {"cam": cam, "gan": gan, "mc_dropout": mc_dropout, "translation": translation, "triplet": triplet}
 
 
 def medians_ms(ways: dict[str, Way], *, warm_up: int, repetitions: int) -> dict[str, float]:
@@ -323,7 +397,7 @@ def machine() -> str:
 
 def table(comparison: Comparison) -> str:
     """Measure, and say it in Markdown."""
-    medians = medians_ms(comparison.ways, warm_up=WARM_UP, repetitions=REPETITIONS)
+    medians = medians_ms(comparison.ways, warm_up=comparison.warm_up, repetitions=comparison.repetitions)
     own = next(iter(medians.values()))
     rows = [f"| {name} | {median:.2f} | {median / own:.2f} |" for name, median in medians.items()]
     return "\n".join(
@@ -334,7 +408,8 @@ def table(comparison: Comparison) -> str:
             "| --- | ---: | ---: |",
             *rows,
             "",
-            f"{REPETITIONS} repetitions in turn, in one process, after {WARM_UP} to warm up. {machine()}.",
+            f"{comparison.repetitions} repetitions in turn, in one process, after {comparison.warm_up} to warm up. "
+            f"{machine()}.",
             "",
         ]
     )

@@ -268,6 +268,76 @@ def test_listed_photos_come_in_the_order_of_the_list_as_middle_squares(monkeypat
         data.load("imagenet_samples", "test")
 
 
+@pytest.fixture
+def small_pairs(monkeypatch, tmp_path) -> Path:
+    """A folder with two pairs of sentences, which count as multi30k's validation part; VITRINE_DATA names it."""
+    source = data.PAIRS["multi30k"]
+    folder = tmp_path / source.folder
+    folder.mkdir()
+    content = gzip.compress("Ein Hund.\tA dog.\n„Grüße“\t“Greetings”\u2028\n".encode())
+    (folder / "val.tsv.gz").write_bytes(content)
+    files = {**source.files, "val.tsv.gz": hashlib.sha256(content).hexdigest()}
+    monkeypatch.setitem(data.PAIRS, "multi30k", replace(source, files=files))
+    monkeypatch.setenv("VITRINE_DATA", str(tmp_path))
+    return folder
+
+
+def test_pairs_come_in_the_order_of_their_lines_to_the_letter(small_pairs):
+    assert data.pairs("multi30k", "val") == [("Ein Hund.", "A dog."), ("„Grüße“", "“Greetings”\u2028")]
+
+
+def test_other_sentences_under_the_same_name_are_refused(small_pairs):
+    (small_pairs / "val.tsv.gz").write_bytes(gzip.compress(b"Ein Hund.\tA cat.\n"))
+    with pytest.raises(ValueError, match="is not the original"):
+        data.pairs("multi30k", "val")
+
+
+def test_pairs_that_are_not_there_are_asked_for(small_pairs, monkeypatch):
+    with pytest.raises(data.MissingSource, match=r"Copy train\.tsv\.gz into that folder"):
+        data.pairs("multi30k", "train")
+    assert not data.available("multi30k")
+    monkeypatch.delenv("VITRINE_DATA")
+    with pytest.raises(data.MissingSource, match="VITRINE_DATA is not set"):
+        data.pairs("multi30k", "val")
+
+
+@pytest.mark.parametrize(("name", "split"), [("mnist", "train"), ("multi30k", "test"), ("cmn_eng", "all")])
+def test_unknown_pairs_are_refused(name, split):
+    with pytest.raises(ValueError, match="expected"):
+        data.pairs(name, split)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "split", "count"),
+    [
+        ("multi30k", "train", 29_000),
+        ("multi30k", "val", 1_014),
+        ("multi30k", "test2016", 1_000),
+        ("cmn_eng", "train", 26_149),
+        ("cmn_eng", "val", 1_453),
+        ("cmn_eng", "test", 1_000),
+        ("cmn_eng", "train_extra", 35_386),
+    ],
+)
+def test_the_real_pairs_are_whole(name, split, count):
+    if not data.available(name):
+        pytest.skip(f"{data.PAIRS[name].title} is not below VITRINE_DATA")
+    found = data.pairs(name, split)
+    assert len(found) == count
+    assert all(first.strip() and second.strip() for first, second in found)
+
+
+@pytest.mark.data
+def test_no_tested_sentence_was_trained_on():
+    if not data.available("cmn_eng"):
+        pytest.skip("Tatoeba's sentences are not below VITRINE_DATA")
+    trained = {
+        sentence for split in ("train", "train_extra") for pair in data.pairs("cmn_eng", split) for sentence in pair
+    }
+    assert not trained & {sentence for pair in data.pairs("cmn_eng", "test") for sentence in pair}
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """Loads the real data sets, unpacked into a cache of the test's own."""

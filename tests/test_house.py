@@ -69,6 +69,8 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     ),
     r"core/topics/(?P<x>\w+)/method.py": ({"torch", "numpy", "scipy"}, set()),
     r"core/topics/(?P<x>\w+)/browser.py": ({"torch", "numpy"}, {"core.nets", "core.store", "core.topics.{x}"}),
+    # Sentences as pieces, for which there is a library
+    r"core/topics/(?P<x>\w+)/words.py": ({"tokenizers"}, {"core.topics.{x}"}),
     # What else of a method has a file of its own
     r"core/topics/(?P<x>\w+)/\w+.py": ({"torch", "numpy", "scipy"}, {"core.nets", "core.topics.{x}"}),
     "apps/gallery.py": (

@@ -33,6 +33,7 @@ from core.card import Bound, Card, Paper, Param, Refused, Score, Step
 from core.markup import Tile
 from core.moves import Answer, Widgets
 from core.page import Space
+from core.widgets import sentence_input
 
 OWN = "data:image/png;base64,AAAA"
 CARD = Card(
@@ -877,6 +878,21 @@ def test_the_public_endpoint_is_typed_and_documented(space: Space) -> None:
     assert "n: More counts further." in (endpoint.__doc__ or "")
     assert endpoint(n=5) == {"settings": {"start": "one", "n": 5, "loud": False}, "numbers": {"sum": 6}}
     assert endpoint("ten", picture=OWN)["settings"] == {"n": 2, "loud": False}
+
+
+def test_the_visitors_own_input_may_be_a_text(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space, "input", "text")
+    endpoint = space.endpoint()
+    assert list(inspect.signature(endpoint).parameters) == ["start", "n", "loud", "text"]
+    assert endpoint(text="a dog")["numbers"] == {"sum": 102}
+    with pytest.raises(gr.Error, match="text: expected a sentence; got 5"):
+        endpoint(text=5)
+    updates = moved(space, space.move, *state(start=None, own="a dog"), None)
+    assert sentence(updates) == "Your own text is not part of the link."
+    field = sentence_input("A sentence", "a cat", longest=30, keys="äß")
+    assert field.value == {"own": "", "shown": "a cat"}
+    assert 'maxlength="30"' in field.html_template
+    assert field.html_template.count("<button") == 2
 
 
 def test_the_endpoint_never_shows_the_unexpected(broken: Callable, caplog: pytest.LogCaptureFixture) -> None:
