@@ -28,7 +28,7 @@ from core.widgets import figure_view
 EYES = "photos/resnet"
 FRAMES, FRAME_MS = 48, 60  # of a walk as a film
 SLICE_S, LIVE_S = 0.2, 18.0  # of what is computed while one watches: one part, and all of them
-ROUNDS = {"slow": 1, "medium": 8, "fast": 60}  # of the game in the plane from one picture to the next
+ROUNDS = {"slow": 1, "medium": 6, "fast": 60}  # of the game in the plane from one picture to the next
 MOST_POINTS = 40  # that a visitor sets
 STRENGTH = {f"d{number}" for number in range(1, DIRECTIONS + 1)}
 ALWAYS = ("view", "toy", "pace", "seed")  # controls that are never idle; the last three also move See it learn
@@ -443,7 +443,7 @@ VIEWS = {"sheet": of_sheet, "walk": of_walk, "copies": of_copies, "epochs": of_e
 
 def clicked(pick: list) -> dict[str, Value]:
     """A click on a picture of the sheet chooses it; one elsewhere changes nothing."""
-    number = pick[0] if len(pick) == 1 else None
+    number = pick[0] if pick else None
     return {"face": number} if isinstance(number, int) and 0 <= number < walks.SHEET else {}
 
 
@@ -631,6 +631,7 @@ def see_it_learn(space: Space) -> None:
                     game.round()
                 if time.monotonic() - begun > SLICE_S:
                     break
+            time.sleep(max(0.0, SLICE_S - (time.monotonic() - begun)))  # a browser draws no more than so many a second
             spent_s += time.monotonic() - begun
             yield show(match, values)
         yield {said: "<p role='status'>Its time is up. Play goes on from here.</p>"}

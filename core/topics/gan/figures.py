@@ -268,25 +268,25 @@ def found(picture: str, drawing: str, losses: Sequence[float], *, sentence: str)
     """A picture, what the network makes of the noise that was found for it, and how the search went."""
     figure = draw.figure(height=HEIGHT, sentence=sentence)
     for place, (url, words) in enumerate(((picture, "the picture"), (drawing, "what it can draw"))):
-        _put(figure, url, x=1.1 * place, y=0, side=1, axis="2")
-        _say(figure, words, x=1.1 * place + 0.5, y=1.03)
+        _put(figure, url, x=1.1 * place, y=0, side=1)
+        _say(figure, words, x=1.1 * place + 0.5, y=1.03, axis="")
     figure.add_scatter(
-        mode="lines", x=list(range(1, len(losses) + 1)), y=[100 * loss**0.5 for loss in losses],
+        mode="lines", xaxis="x2", yaxis="y2", x=list(range(1, len(losses) + 1)), y=[100 * loss**0.5 for loss in losses],
         line={"color": draw.PETROL}, hovertemplate="%{y:.1f} % unlike after step %{x}<extra></extra>",
     )  # fmt: skip
     figure.update_layout(
-        xaxis={"domain": [0.72, 1], "title": {"text": "step"}},
-        yaxis={"title": {"text": "unlike (%)"}, "rangemode": "tozero", "anchor": "x", "domain": [0.1, 1]},
+        xaxis2={"domain": [0.72, 1], "anchor": "y2", "title": {"text": "step"}},
+        yaxis2={"title": {"text": "unlike (%)"}, "rangemode": "tozero", "anchor": "x2", "domain": [0.1, 1]},
         margin={"l": 4, "b": 34},
-        xaxis2={**BLANK, "range": [0, 2.1], "domain": [0, 0.62], "anchor": "y2", "constrain": "domain"},
-        yaxis2={**BLANK, "range": [1.2, 0], "anchor": "x2", "scaleanchor": "x2", "constrain": "domain"},
+        xaxis={**BLANK, "range": [0, 2.1], "domain": [0, 0.62], "constrain": "domain"},
+        yaxis={**BLANK, "range": [1.2, 0], "scaleanchor": "x", "constrain": "domain"},
         meta={
             "narrow": {
                 "height": 420,
-                "xaxis": {"domain": [0.16, 1]},
-                "yaxis": {"domain": [0, 0.36]},
-                "xaxis2": {"domain": [0, 1]},
-                "yaxis2": {"domain": [0.46, 1]},
+                "xaxis": {"domain": [0, 1]},
+                "yaxis": {"domain": [0.46, 1]},
+                "xaxis2": {"domain": [0.16, 1]},
+                "yaxis2": {"domain": [0, 0.36]},
             }
         },
     )  # fmt: skip
@@ -319,7 +319,7 @@ def plane(moment: toy.Moment, real: Tensor, title: str) -> dict[str, Any]:
     line = np.linspace(-toy.REACH, toy.REACH, toy.GRID)
     reach = float(moment.field.abs().max()) or 1.0
     figure.add_heatmap(
-        z=moment.field.numpy(), x=line, y=line, zmin=-reach, zmax=reach, zsmooth="best", showscale=False, opacity=0.55,
+        z=moment.field.numpy(), x=line, y=line, zmin=-reach, zmax=reach, zsmooth="fast", showscale=False, opacity=0.55,
         colorscale=[[0, "#0072b2"], [0.5, "#faf8f4"], [1, "#d55e00"]],
         hovertemplate="D = %{z:.2f}<extra></extra>",
     )  # fmt: skip
