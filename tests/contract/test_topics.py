@@ -559,6 +559,8 @@ def test_its_app_starts_answers_and_stops(card: Card, tmp_path: Path) -> None:
         assert [child for child in children if Path(f"/proc/{child}").exists()] == []
         assert "Traceback" not in log.read_text(), log.read_text()
         with socket.socket() as probe:
+            # A page that keeps something per visitor holds a connection open, which lingers when the server ends it.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
     finally:
         if process.poll() is None:
