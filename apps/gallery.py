@@ -268,7 +268,11 @@ def lab_for(host: str, port: int) -> Iterator[str]:
         yield f"http://{host}:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def home() -> None:
     st.html(f"<style>.stApp h1{{color:{draw.TOKENS['ink'][place]};}}</style>")
     st.title("The lab")
     st.markdown("Ideas that need a figure to play with, and no large model. Each page is one question.")
-    for family, members in families().items():
+    for family, members in offered.items():
         st.subheader(family)
         for page, card in members:
             st.page_link(page, label=card.question)
@@ -24,18 +24,23 @@ def home() -> None:
 
 
 @st.cache_resource
+def lab_cards() -> dict[str, cards.Card]:
+    """Slug -> card of each page, found by walking the topics."""
+    return {slug: cards.load(slug).CARD for slug in cards.topics(surface="lab")}
+
+
 def families() -> dict[str, list[tuple[st.Page, cards.Card]]]:
-    """Family -> pages with their cards, found by walking the topics."""
+    """Family -> pages with their cards; made in every run, since Streamlit notes in a page that it is shown."""
     found: dict[str, list[tuple[st.Page, cards.Card]]] = {}
-    for slug in cards.topics(surface="lab"):
-        card = cards.load(slug).CARD
+    for slug, card in lab_cards().items():
         page = st.Page(HERE / "lab_pages" / f"{slug}.py", title=card.question, url_path=slug)
         found.setdefault(card.family, []).append((page, card))
     return found
 
 
 st.set_page_config(page_title="Lab · Vitrine", layout="wide")
+offered = families()
 front = st.Page(home, title="The lab", default=True)
 st.navigation(
-    {"": [front], **{name: [page for page, _ in members] for name, members in families().items()}}, position="top"
+    {"": [front], **{name: [page for page, _ in members] for name, members in offered.items()}}, position="top"
 ).run()

@@ -21,6 +21,7 @@ PACKAGES = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PYTHON = "3.11"
 EMOJI = "🏛️"
+MARK = ".vitrine"  # an empty file that says: this folder was written here, and may be emptied
 LARGEST_KEPT = 20_000  # bytes; a file of a run that stays in the folder when the Hub has the run
 
 START = '''"""Starts the page where the files lie, without an installation: `python app.py`."""
@@ -141,7 +142,8 @@ def space(
         copy(path, folder)
     for run in runs_of(topics, code):
         large = hub_weights and bool(store.published(run)[0])
-        for path in sorted((store.CHECKPOINTS / run).iterdir()):
+        inside = store.CHECKPOINTS / run
+        for path in (inside / name for name in ("config.json", "README.md", *store.load(run).config["files"])):
             if path.is_file() and not (large and path.stat().st_size > LARGEST_KEPT):
                 copy(path, folder)
     for slug in topics:
@@ -183,14 +185,15 @@ def copy(path: Path, folder: Path) -> None:
 def clear(folder: Path) -> None:
     """Make a folder, or empty one, but for the git repository in which it is pushed.
 
-    raises ValueError for a folder with other things than a former call wrote
+    raises ValueError for a folder with other things than a former call wrote, or the Hub itself
     """
     folder.mkdir(parents=True, exist_ok=True)
-    there = [path for path in folder.iterdir() if path.name != ".git"]
-    if there and not any((folder / name).is_file() for name in ("app.py", "index.html", ".gitattributes")):
+    there = [path for path in folder.iterdir() if path.name not in (".git", ".gitattributes")]
+    if {path.name for path in there} - {"README.md"} and not (folder / MARK).is_file():
         raise ValueError(f"{folder} holds other things; name an empty folder, or one that was written before")
+    (folder / MARK).touch()
     for path in there:
-        if path.name == ".gitattributes":  # the Hub's own
+        if path.name == MARK:
             continue
         if path.is_dir():
             shutil.rmtree(path)

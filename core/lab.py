@@ -83,10 +83,12 @@ class Visit:
         # A visitor's move runs the script before the browser's address has followed, so an address counts
         # only if nothing was moved: at first, and when the visitor goes back or edits it.
         moved = self.store.pop("moved", False)
-        if "values" not in self.store or (not moved and query != self.store["written"]):
+        if "values" not in self.store or (not moved and query != self.store.get("written")):
             values, self.store["notes"] = card.read_address(query)
-            step = int(query["step"]) - 1 if query.get("step", "").isdigit() else 0
-            self.store |= {"values": values, "step": min(max(step, 0), len(card.tour) - 1), "chosen": None}
+            steps = Param("step", "whole", 1, "Tour step", "", low=1, high=len(card.tour))
+            step, note = steps.clamp(query.get("step", 1))
+            self.store["notes"] += [note] if note else []
+            self.store |= {"values": values, "step": int(step) - 1, "chosen": None}
             self.store["flags"] = {name: query[name] for name in FLAGS if name in query}
             if "step" in query:
                 self.store["values"] = card.parse(card.tour[self.step].set)
@@ -147,9 +149,9 @@ class Visit:
     def write_address(self) -> str:
         """Put the state into the browser's address; returns the query."""
         query = self.card.address(self.values) | self.store["flags"]
+        self.store["written"] = query  # before the address is written: Streamlit may end a run there
         if query != st.query_params.to_dict():
             st.query_params.from_dict(query)
-        self.store["written"] = query
         return urlencode(query)
 
 

@@ -311,8 +311,8 @@ def range_test(
 
     For each rate: restore the weights, train on the same `batches` batches, and fit
     loss[k] = intercept + slope * k  by least squares over k = 0 … batches - 1.
-    `min(trials, key=lambda trial: trial.slope)` is the answer. The line uses every batch;
-    comparing only the first with the last loss would pick by batch noise.
+    `min(trials, key=lambda trial: trial.slope)` is the answer. The line uses every batch. All rates
+    see the same batches, so much of their noise is common to all.
 
     A blow-up that comes back down would have the steepest line of all, so it does not count.
 

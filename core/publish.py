@@ -13,6 +13,7 @@ arrived are not sent again, and a commit whose answer was lost is found.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from tempfile import NamedTemporaryFile
@@ -161,7 +162,7 @@ class Hub:
         if plan.empty:
             return plan.commit
         if plan.create:
-            self._ask(self._api.create_repo, plan.repository, exist_ok=True)
+            self._ask(self._api.create_repo, plan.repository)
         operations = [
             *(CommitOperationAdd(name, plan.files[name]) for name in plan.changed),
             *(CommitOperationDelete(name) for name in plan.removed),
@@ -216,8 +217,8 @@ def refusal(status: int, error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; some say nothing."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """What an error says, in one line, without what follows a `?`: an upload's address is signed there."""
+    return re.sub(r"\?\S+", "?…", str(error).strip().partition("\n")[0]) or type(error).__name__
 
 
 def record(run: str, repository: str, commit: str) -> None:

@@ -54,7 +54,7 @@ vitrine.show = ({ answers, tour, measured }) => {
   find("back").addEventListener("click", () => go(-1));
   find("next").addEventListener("click", () => go(1));
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, textarea, select")) return;
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, textarea, select")) return;
     const button = { ArrowRight: "next", ArrowLeft: "back" }[event.key];
     if (button && !find(button).disabled) find(button).click();
   });

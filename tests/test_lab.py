@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import draw, lab
 
-CARD = next(iter(CARDS.values()))
+CARD = CARDS["optimizers"]
 NUMBER = next(param for param in CARD.params if param.kind == "number")
 ROLES = {
     "primaryColor": "petrol",

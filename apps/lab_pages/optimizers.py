@@ -46,8 +46,8 @@ def answer(values: State) -> Answer:
     return Answer(
         figure=draw.to_json(figures.race_figure(name, (a, b), labels, sentence)),
         tiles=[
-            Tile("a", ends[0], f"A; at best {figures.rest(best_a)}, with {power_a:.1f}"),
-            Tile("b", ends[1], f"B; at best {figures.rest(best_b)}, with {power_b:.1f}"),
+            Tile("a", ends[0], f"A; at best {figures.rest(best_a)}, with step size {10**power_a:.2g}"),
+            Tile("b", ends[1], f"B; at best {figures.rest(best_b)}, with step size {10**power_b:.2g}"),
             Tile("rate", f"{a.rates[-1]:.2g}, {b.rates[-1]:.2g}", "step sizes at the end"),
         ],
         numbers={"loss_a": loss_a, "loss_b": loss_b, "best_a": best_a, "best_b": best_b},

@@ -40,6 +40,7 @@ def answer(values: State) -> Answer:
     encoded = figures.table(encoding, dim, base)
     pair = min(int(values["pair"]), encoded.shape[1] // 2 - 1)
     numbers = shift_numbers(encoded, position, shift)
+    apart = min(max(position + shift, 0), PLACES - 1) - position  # beyond the ends, the last place stands in
     before, after, order = figures.shuffled(encoding, base, int(values["seed"]))
     numbers["difference"] = float((before - after).abs().max())
     name = CARD.param("encoding").say(encoding)
@@ -47,7 +48,7 @@ def answer(values: State) -> Answer:
     if view == "map":
         figure = figures.map_figure(encoded, position, f"The {name} encoding of {PLACES} positions.")
     elif view == "distance":
-        told = f"Position {position} and the one {shift} further have a dot product of {numbers['same']:.2f}."
+        told = f"Position {position} and the one {apart} further have a dot product of {numbers['same']:.2f}."
         figure = figures.distance_figure(encoded, position, shift, told)
     elif view == "turn":
         told = f"Pair {pair} of the {name} encoding, at position {position} and {shift} further."
@@ -59,7 +60,7 @@ def answer(values: State) -> Answer:
     return Answer(
         figure=draw.to_json(figure),
         tiles=[
-            Tile("same", f"{numbers['same']:.2f}", f"dot product, {shift} places apart"),
+            Tile("same", f"{numbers['same']:.2f}", f"dot product, {apart} places apart"),
             Tile(
                 "error",
                 f"{100 * numbers['error']:.0f} %" if numbers["error"] > 1e-9 else "0",

@@ -27,7 +27,7 @@ from core.topics.mc_dropout.card import RUN
 from core.topics.mc_dropout.picture import framed, rotated
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-TOPICS = cards.topics()
+TOPICS = cards.topics(surface="space")
 HOME_MB, SITE_MB = 1, 10
 PATIENCE_MS = 120_000  # a machine that trains beside the tests takes minutes to open a page
 

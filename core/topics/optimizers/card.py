@@ -230,8 +230,8 @@ CARD = Card(
             right=1,
             set={"surface": "beale", "a": "adam", "rate_a": -1, "b": "momentum", "rate_b": -2.5, "x": -0.8, "y": -0.2},
             then={"rate_a": 0.4},
-            look="Drag the step size of A through its whole range; its best is 0.4. Then switch on the race: "
-            "from most other starts Adam is ahead again.",
+            look="Drag the step size of A through its whole range; its best is 10^0.4 = 2.5. Then switch "
+            "on the race: how do the two fare from many starts?",
             why="From here the slope leads into a plain far from the lowest place. Momentum gathers speed on the "
             "steep side and shoots across; Adam scales the steepness away, and the speed with it. No method wins "
             "from every start: a ranking holds for a landscape, a start and a budget.",
