@@ -5,6 +5,7 @@ gradio apps/gan.py
 
 import base64
 import io
+import math
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
@@ -19,7 +20,7 @@ from torch import Tensor
 from core import data, draw, markup, nets, serve, store, upload
 from core.card import Refused, Value
 from core.markup import Tile
-from core.moves import Answer, Widgets
+from core.moves import Answer, Widgets, picked
 from core.page import Space
 from core.topics.gan import asking, figures, method, network, toy, walks
 from core.topics.gan.card import BEST, CARD, DIRECTIONS, DRAWS_FACES, NETWORKS, PACES, PHOTOS
@@ -30,12 +31,14 @@ FRAMES, FRAME_MS = 48, 60  # of a walk as a film
 SLICE_S, LIVE_S = 0.2, 18.0  # of what is computed while one watches: one part, and all of them
 ROUNDS = {"slow": 1, "medium": 6, "fast": 60}  # of the game in the plane from one picture to the next
 MOST_POINTS = 40  # that a visitor sets
+GAMES = {"gan": "GAN", "wgan": "WGAN-GP"}
 STRENGTH = {f"d{number}" for number in range(1, DIRECTIONS + 1)}
-ALWAYS = ("view", "toy", "pace", "seed")  # controls that are never idle; the last three also move See it learn
+# Controls that are never idle, since tabs use them, too: See it learn, and the film.
+ALWAYS = ("view", "toy", "pace", "seed", "to", "via", "via2")
 FACES = {NETWORKS[name] for name in DRAWS_FACES}
 USED = {  # controls that change each view's answer
     "sheet": {"network", "face", "truncation", "together", "mix", *STRENGTH},
-    "walk": {"network", "face", "truncation", "together", "to", "via", "via2", "position"},
+    "walk": {"network", "face", "truncation", "together", "position"},
     "copies": {"network"},
     "epochs": {"network", "epoch"},
     "photo": {"photo"},
@@ -46,11 +49,17 @@ USED = {  # controls that change each view's answer
 
 
 @cache
+def run_of(name: str) -> store.Run:
+    """A run, read and checked once: with weights from the Hub that means hashing every file."""
+    return store.load(name)
+
+
+@cache
 def networks() -> dict[str, Any]:
     """Run name -> generator with its stored weights, shared by all visitors and never written to."""
     found = {}
     for name in NETWORKS.values():
-        run = store.load(name)
+        run = run_of(name)
         kind = network.RiseGenerator if run.config["recipe"]["residual"] else network.DCGenerator
         found[name] = run.fill(kind(**run.network)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return found
@@ -87,7 +96,7 @@ class Near(NamedTuple):
 @cache
 def near(run: str) -> Near:
     """What is stored of a run."""
-    kept = store.load(run).tensors("nearest.safetensors")
+    kept = run_of(run).tensors("nearest.safetensors")
     unit = float(kept["held_out"].median())
     return Near(kept["forged"] / unit, kept["held_out"] / unit, unit)
 
@@ -95,20 +104,26 @@ def near(run: str) -> Near:
 @cache
 def trained() -> Tensor:
     """Features (9000, F) of the faces that trained."""
-    kept = store.load(BEST).tensors("training.safetensors")
+    kept = run_of(BEST).tensors("training.safetensors")
     return kept["features"].float() * kept["scale"]
 
 
 @cache
 def directions(run: str) -> Tensor:
     """(K, L)"""
-    return store.load(run).tensors("directions.safetensors")["directions"].float()
+    return run_of(run).tensors("directions.safetensors")["directions"].float()
+
+
+@cache
+def replay(run: str) -> dict[str, Tensor]:
+    """Pictures of the same noise after each epoch, as JPEGs; see `recipe.train`."""
+    return run_of(run).tensors("replay.safetensors")
 
 
 @cache
 def photos() -> dict[str, Tensor]:
     """Pictures that no network drew, and the noise found for them; see `recipe.companions`."""
-    kept = store.load(BEST).tensors("photos.safetensors")
+    kept = run_of(BEST).tensors("photos.safetensors")
     return {**kept, "pictures": kept["pictures"].float() / 255}
 
 
@@ -225,7 +240,7 @@ def url_of(pictures: Tensor) -> str:
 def answer(values: dict[str, Value], own: str = "") -> Answer:
     """What the chosen network makes of the chosen noise; `own` is never used here."""
     view, run = str(values["view"]), BEST if values["view"] == "photo" else NETWORKS[str(values["network"])]
-    kept, stored = near(run), store.load(run)
+    kept, stored = near(run), run_of(run)
     floor = stored.score("frechet_floor")["stored"]
     numbers = {
         "distance": stored.score("frechet")["stored"] / floor,
@@ -265,7 +280,7 @@ def distance_tile(values: Mapping[str, Value], numbers: Mapping[str, Any]) -> Ti
     return Tile(
         "distance",
         f"{numbers['distance_together' if together else 'distance']:.3g} ×",
-        "as far from real pictures as two halves of those are" + (", normalised by the batch" if together else ""),
+        "as far from real pictures as two sets of those are" + (", normalised by the batch" if together else ""),
     )
 
 
@@ -283,9 +298,11 @@ def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
     numbers |= {"changed": changed}
     if run in FACES:
         numbers["nearest"] = float(nearest_face(one.after[None]).distance)
-        tiles.append(Tile("nearest", f"{numbers['nearest']:.2f} ×", "as near to a training face as unseen ones are"))
+        tiles.append(
+            Tile("nearest", f"{numbers['nearest']:.2f} ×", "as far from its nearest training face as unseen ones are")
+        )
     else:
-        tiles.append(Tile("ratio", f"{numbers['ratio']:.2f}", "as near to training pictures as unseen ones are, at 1"))
+        tiles.append(Tile("ratio", f"{numbers['ratio']:.2f}", "distance to training pictures; unseen ones have 1"))
     if ranks is not None:
         numbers["judge"] = int(ranks[face])
         tiles.append(Tile("judge", f"{numbers['judge']} of 64", "to the discriminator, before any change"))
@@ -300,7 +317,7 @@ def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
         tiles = [tile for tile in tiles if tile.name != "changed"]
         tiles.append(Tile("changed", f"{100 * changed:.1f} %", "of the range, pixel by pixel"))
     if len(tiles) < 3:
-        tiles.append(Tile("closest", f"{numbers['closest']:.1%}", "nearer to a training picture than unseen ones"))
+        tiles.append(Tile("closest", f"{numbers['closest']:.1%}", "nearer than 99 % of unseen ones"))
     if values["ranked"] and ranks is None:
         remark = "The discriminator is kept of the best network alone."
     sentence = (
@@ -343,9 +360,11 @@ def of_walk(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> F
     ]
     if run in FACES:
         numbers["nearest"] = float(nearest_face(here[None]).distance)
-        tiles.append(Tile("nearest", f"{numbers['nearest']:.2f} ×", "as near to a training face as unseen ones are"))
+        tiles.append(
+            Tile("nearest", f"{numbers['nearest']:.2f} ×", "as far from its nearest training face as unseen ones are")
+        )
     else:
-        tiles.append(Tile("ratio", f"{numbers['ratio']:.2f}", "as near to training pictures as unseen ones are, at 1"))
+        tiles.append(Tile("ratio", f"{numbers['ratio']:.2f}", "distance to training pictures; unseen ones have 1"))
     marks = torch.linspace(0, 1, len(passed)).tolist()
     figure = figures.walk(
         pictures[:-1],
@@ -356,15 +375,16 @@ def of_walk(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> F
         sentence=f"A walk past pictures {', '.join(map(str, passed))}, at {position:.0%} of the way.",
     )
     rows = [{"share": float(share), "length": float(z.norm())} for share, z in zip(shares, latents, strict=True)]
-    return Found(figure, tiles, numbers, rows)
+    remark = f"All are asked to be a {int(labels[0])}, as picture {passed[0]} is." if sheet.maker.classes else ""
+    return Found(figure, tiles, numbers, rows, remark)
 
 
 def of_copies(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
     """Are its pictures nearer to those that trained than unseen real ones are?"""
     kept, own, shown, remark = near(run), None, [], ""
     tiles = [
-        Tile("ratio", f"{numbers['ratio']:.2f}", "as near to training pictures as unseen ones are, at 1"),
-        Tile("closest", f"{numbers['closest']:.1%}", "nearer than 99 % of the unseen"),
+        Tile("ratio", f"{numbers['ratio']:.2f}", "distance to training pictures; unseen ones have 1"),
+        Tile("closest", f"{numbers['closest']:.1%}", "nearer than 99 % of unseen ones"),
         distance_tile({"together": False}, numbers),
     ]
     if run in FACES:
@@ -391,22 +411,22 @@ def of_copies(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) ->
 
 def of_epochs(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
     """What the same noise became after an epoch."""
-    stored = store.load(run)
-    replay, history = stored.tensors("replay.safetensors"), stored.history()
+    stored, history = replay(run), run_of(run).history()
     wanted = min(int(values["epoch"]), len(history))
-    place = int((replay["epoch"] - wanted).abs().argmin())
-    epoch = int(replay["epoch"][place])
-    row = history[max(epoch, 1) - 1]
+    place = int((stored["epoch"] - wanted).abs().argmin())
+    epoch = int(stored["epoch"][place])
+    row = history[epoch - 1] if epoch else None
     best = min(history, key=lambda each: each["frechet"])
-    numbers |= {"epoch": epoch, "frechet": row["frechet"], "best_epoch": int(best["epoch"])}
+    numbers |= {"epoch": epoch, "best_epoch": int(best["epoch"])} | ({"frechet": row["frechet"]} if row else {})
     kept = f"; kept: epoch {numbers['best_epoch']}, {best['frechet']:.2f}"
     tiles = [
-        Tile("epoch", f"{row['frechet']:.2f}" if epoch else "–", f"distance after epoch {epoch}{kept}"),
-        Tile("losses", f"{row['discriminator']:.2f}" if epoch else "–", "loss of the discriminator"),
-        Tile("losses", f"{row['generator']:.2f}" if epoch else "–", "loss of the generator"),
+        Tile("epoch", f"{row['frechet']:.2f}" if row else "–", f"distance after epoch {epoch}{kept}"),
+        Tile("losses", f"{row['discriminator']:.2f}" if row else "–", "loss of the discriminator"),
+        Tile("losses", f"{row['generator']:.2f}" if row else "–", "loss of the generator"),
     ]
-    sentence = f"16 pictures of the same noise after epoch {epoch}, distance {row['frechet']:.2f}."
-    figure = figures.epochs(figures.jpeg_url(bytes(replay["sheets"][place].numpy())), history, epoch, sentence=sentence)
+    after = f"after epoch {epoch}, distance {row['frechet']:.2f}" if row else "before any training"
+    sentence = f"16 pictures of the same noise {after}."
+    figure = figures.epochs(figures.jpeg_url(bytes(stored["sheets"][place].numpy())), history, epoch, sentence=sentence)
     remark = f"This network was trained for {len(history)} epochs." if int(values["epoch"]) > len(history) else ""
     return Found(figure, tiles, numbers, [dict(each) for each in history], remark)
 
@@ -425,8 +445,8 @@ def of_photo(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
     title = PHOTOS[str(values["photo"])]
     tiles = [
         Tile("unlike", f"{100 * numbers['unlike']:.1f} %", "unlike the picture is what came back"),
-        Tile("strange", f"{strange:.2f} ×", f"as far from all training faces as unseen ones are: {title}"),
-        Tile("nearest", f"{back:.2f} ×", "as far as unseen ones are: what came back"),
+        Tile("strange", f"{strange:.2f} ×", f"as far from its nearest training face as unseen ones are: {title}"),
+        Tile("nearest", f"{back:.2f} ×", "likewise, of what came back"),
     ]
     figure = figures.found(
         figures.enlarged(picture),
@@ -472,14 +492,14 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
 
 
 def snippet(values: Mapping[str, Value], own: str) -> str:
-    """Eight lines of Python that give the same pictures and numbers."""
+    """Eight lines of Python that give the sheet, the chosen picture after the sliders, and the stored numbers."""
     run = BEST if values["view"] == "photo" else NETWORKS[str(values["network"])]
     kind = type(networks()[run]).__name__
     steps = [values[f"d{number}"] for number in range(1, DIRECTIONS + 1)]
     return f"""from core import store; from core.topics.gan import network, walks
 run = store.load("{run}"); G = run.fill(network.{kind}(**run.network))
-z = walks.sheet(G.latent, {values["seed"]}, truncation={values["truncation"]:g}); faces = G(z)  # (64, C, H, W)
-z = walks.moved(z[{values["face"]}], run.tensors("directions.safetensors")["directions"].float(), {steps})
+z = walks.sheet(G.latent, {values["seed"]}, truncation={values["truncation"]:g}); faces = G(z)  # or G(moved[None])
+d = run.tensors("directions.safetensors")["directions"].float(); moved = walks.moved(z[{values["face"]}], d, {steps})
 print("distance", run.score("frechet")["stored"] / run.score("frechet_floor")["stored"])
 print("together", run.score("frechet_together")["stored"] / run.score("frechet_floor")["stored"])
 near = run.tensors("nearest.safetensors"); print("ratio", float((near["forged"] / near["held_out"].median()).median()))
@@ -491,7 +511,7 @@ def measured() -> draw.Figure:
     best, dcgan = store.load(BEST), store.load(NETWORKS["dcgan"])
     floor = best.score("frechet_floor")["stored"]
     found = {
-        "two halves of real faces": 1.0,
+        "two sets of real faces": 1.0,
         "best network": best.score("frechet")["mean"] / floor,
         "DCGAN of 2016": dcgan.score("frechet")["mean"] / floor,
         "blurred faces": best.score("frechet_blurred")["mean"] / floor,
@@ -533,7 +553,7 @@ def film_html(frames: list[Image.Image]) -> str:
         url = f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
         links.append((url, markup.file_link(f"Save as {kind}", f"walk.{kind.lower()}", url)))
     return (
-        f"<div class='photos'><figure><img src='{links[0][0]}' alt='a walk from face to face'></figure></div>"
+        f"<div class='photos'><figure><img src='{links[0][0]}' alt='a walk from picture to picture'></figure></div>"
         f"<p>{' '.join(link for _, link in links)}</p>"
     )
 
@@ -595,51 +615,49 @@ def see_it_learn(space: Space) -> None:
     gr.HTML(
         "<p>Two generators learn the same points from the same start: the first GAN, and Wasserstein with gradient "
         "penalty. Circles are real, dots forged, a line shows where a dot would go to please the discriminator, and "
-        "the colour is its score, orange for real. Points, pace and seed are under More controls.</p>"
+        "the colour is its score, orange for more real. Points and pace are under More controls; for points of your "
+        "own, click into the left field.</p>"
     )
     held = gr.State(toy.Match)
     with gr.Row(elem_classes="row-of-buttons"):
-        names = ("Play", "Pause", "One step of D", "One step of G", "Start again")
-        play, pause, step_d, step_g, again = (gr.Button(name, size="sm") for name in names)
+        names = ("Play", "Pause", "One step of D", "One step of G", "Start again", "Clear my points")
+        play, pause, step_d, step_g, again, clear = (gr.Button(name, size="sm") for name in names)
     speed = gr.Radio(list(ROUNDS), value="medium", label="Speed", elem_classes="control", elem_id="toy-speed")
     with gr.Row(equal_height=False):
         views = []
-        for name in ("gan", "wgan"):
+        for name, title in GAMES.items():
             with gr.Column(min_width=300):
-                views.append(figure_view(f"toy-{name}"))
+                views.append(figure_view(f"toy-{name}", figures.plane(None, torch.empty(0, 2), title)))
     said = gr.HTML("", elem_id="toy-said")
     outputs = [*views, said]
 
     def show(match: toy.Match, values: Mapping[str, Value]) -> dict[Any, Any]:
         looks = [game.look() for game in match.games]
+        # A critic's score has no zero of its own: what counts is where it is higher than elsewhere.
+        looks[1] = looks[1]._replace(field=looks[1].field - looks[1].field.mean())
         real = match.games[0].draw(200, torch.Generator().manual_seed(0))
-        titles = ("GAN", "WGAN-GP")
-        drawn = {view: figures.plane(look, real, title) for view, look, title in zip(views, looks, titles, strict=True)}
+        drawn = [figures.plane(look, real, title) for look, title in zip(looks, GAMES.values(), strict=True)]
         words = ""
         if values["toy"] == "ring":
             heaps = [toy.covered(look.forged) for look in looks]
             words = f"<p role='status'>Heaps of eight that are hit: GAN {heaps[0]}, WGAN-GP {heaps[1]}.</p>"
-        return drawn | {said: words}
+        return {**dict(zip(views, drawn, strict=True)), said: words}
 
     def run(values: dict[str, Value], own: str, match: toy.Match, pace: str) -> Iterator[dict[Any, Any]]:
         started(match, values)
-        spent_s = 0.0
-        while spent_s < LIVE_S:
-            begun = time.monotonic()
-            for _ in range(ROUNDS.get(pace, 8)):
+        end = time.monotonic() + LIVE_S
+        while (begun := time.monotonic()) < end:
+            for _ in range(ROUNDS[pace]):
                 for game in match.games:
                     game.round()
                 if time.monotonic() - begun > SLICE_S:
                     break
-            time.sleep(max(0.0, SLICE_S - (time.monotonic() - begun)))  # a browser draws no more than so many a second
-            spent_s += time.monotonic() - begun
             yield show(match, values)
-        yield {said: "<p role='status'>Its time is up. Play goes on from here.</p>"}
+        yield {said: f"<p role='status'>Paused after {LIVE_S:g} seconds. Press Play to go on.</p>"}
 
     def single(name: str) -> Any:
         def step(values: dict[str, Value], own: str, match: toy.Match) -> Iterator[dict[Any, Any]]:
-            started(match, values)
-            for game in match.games:
+            for game in started(match, values).games:
                 getattr(game, name)()
             yield show(match, values)
 
@@ -648,32 +666,43 @@ def see_it_learn(space: Space) -> None:
     def restart(values: dict[str, Value], own: str, match: toy.Match) -> Iterator[dict[Any, Any]]:
         yield show(started(match, values, anew=True), values)
 
-    def put(values: dict[str, Value], own: str, match: toy.Match, point: list[float]) -> Iterator[dict[Any, Any]]:
+    def waiting_for_points(match: toy.Match) -> dict[Any, Any]:
+        points = torch.tensor(match.points).view(-1, 2)
+        drawn = [figures.plane(None, points, title) for title in GAMES.values()]
+        words = f"<p role='status'>Points that are set: {len(match.points)}. Two are needed at least.</p>"
+        return {**dict(zip(views, drawn, strict=True)), said: words}
+
+    def put(values: dict[str, Value], own: str, match: toy.Match, place: list[float]) -> Iterator[dict[Any, Any]]:
         if values["toy"] != "yours":
             raise Refused("Choose 'your own points' under More controls, then click to set them.")
-        match.points = [*match.points, point][-MOST_POINTS:]
-        if len(match.points) >= 2:
-            yield show(started(match, values), values)
-        else:
-            yield {said: "<p role='status'>One point is set. Set another.</p>"}
+        if len(match.points) == MOST_POINTS:
+            raise Refused(f"{MOST_POINTS} points are set, and that is all there is room for.")
+        match.points.append(place[:2])
+        yield show(started(match, values), values) if len(match.points) >= 2 else waiting_for_points(match)
 
-    playing = space.listen(play.click, run, [held, speed], outputs, long=True)
+    def forget(values: dict[str, Value], own: str, match: toy.Match) -> Iterator[dict[Any, Any]]:
+        match.points.clear()
+        yield waiting_for_points(match)
+
+    # All in turns, so that no two of them move the same game at once.
+    options = {"long": True, "pause_s": SLICE_S}
+    playing = space.listen(play.click, run, [held, speed], outputs, **options)
     pause.click(None, cancels=playing, queue=False, show_progress="hidden", api_visibility="private")
-    space.listen(step_d.click, single("judge_step"), [held], outputs)
-    space.listen(step_g.click, single("generator_step"), [held], outputs)
-    space.listen(again.click, restart, [held], outputs)
+    space.listen(step_d.click, single("judge_step"), [held], outputs, long=True)
+    space.listen(step_g.click, single("generator_step"), [held], outputs, long=True)
+    space.listen(again.click, restart, [held], outputs, long=True)
+    space.listen(clear.click, forget, [held], outputs, long=True)
     place = gr.JSON(visible=False)
-    views[0].select(place_of, None, place, show_progress="hidden", api_visibility="private").then(None)
-    space.listen(place.change, put, [held, place], outputs)
+    views[0].select(place_of, None, place, show_progress="hidden", api_visibility="private")
+    space.listen(place.change, put, [held, place], outputs, long=True)
 
 
 def place_of(event: gr.EventData) -> list[float]:
-    """Where in the field a visitor clicked."""
-    sent = event._data.get("pick") if isinstance(event._data, dict) else None
-    good = isinstance(sent, list) and len(sent) == 2 and all(isinstance(number, (int, float)) for number in sent)
-    if not good:
+    """Where in the field a visitor clicked; the time beside it makes two clicks on one place two changes."""
+    sent = [float(number) for number in picked(event) if isinstance(number, (int, float))]
+    if len(sent) != 2 or not all(map(math.isfinite, sent)):
         raise gr.Error("Click into the field.", print_exception=False)
-    return [min(max(float(number), -toy.REACH), toy.REACH) for number in sent]
+    return [*(min(max(number, -toy.REACH), toy.REACH) for number in sent), time.time()]
 
 
 def widgets(first: Answer) -> Widgets:

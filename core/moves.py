@@ -549,12 +549,14 @@ class Moves:
         outputs: Sequence[Any],
         *,
         long: bool = False,
+        pause_s: float = 0.0,
     ) -> Any:
         """Wire an event of an app's own tab.
 
         handler  handler(values, own, *inputs) -> updates by component, which are among `outputs`, each part
                  computed inside the gate, so that others come in between
         long     it takes seconds: visitors take turns, part by part
+        pause_s  between such parts, outside the turn: a browser draws only so many a second
         returns  what an event that `cancels` it names
         """
         note = self._parts["note"]
@@ -579,6 +581,7 @@ class Moves:
             try:
                 async for part, waiting in self.in_turns(parts_of(raw)):
                     yield {note: markup.progress(waiting) if waiting else "", **(part or {})}
+                    await asyncio.sleep(pause_s)
             except Exception as error:  # noqa: BLE001  as in `guarded`
                 yield {note: markup.notes([self.explain(error)], error=True)}
 

@@ -165,22 +165,37 @@ def test_points_of_one_s_own_are_set_by_clicks(visit: Visit) -> None:
     panel = tab(visitor, "See it learn")
     panel.get_by_role("button", name="One step of D").click()
     visitor.told("at least two points")
-    visitor.choose("toy", "ring")
-    visitor.shows("toy", "ring")
-    panel.get_by_role("button", name="One step of D").click()
-    visitor.page.wait_for_selector("#toy-gan .main-svg")
-    visitor.choose("toy", "yours")
-    visitor.shows("toy", "yours")
+    visitor.page.evaluate("document.querySelector('#toy-gan').scrollIntoView({ block: 'center' })")
     box = visitor.page.locator("#toy-gan .nsewdrag").first.bounding_box()
-    for x, y in ((0.3, 0.3), (0.7, 0.6)):
+    for x, y, said in ((0.3, 0.3, "Points that are set: 1"), (0.7, 0.6, "")):
         visitor.page.mouse.move(box["x"] + x * box["width"] - 4, box["y"] + y * box["height"])
         visitor.page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
         visitor.page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
-        visitor.page.wait_for_timeout(1200)
+        expect(visitor.page.locator("#toy-said")).to_contain_text(said)
+    expect(visitor.page.locator("#toy-said")).not_to_contain_text("Points")
+    expect(panel).to_contain_text("before any step")
+    panel.get_by_role("button", name="One step of G").click()
     visitor.page.wait_for_function(
-        "document.querySelector('#toy-gan .vitrine-figure').getAttribute('aria-label') === 'GAN after 0 steps'"
+        "document.querySelector('#toy-gan .vitrine-figure').getAttribute('aria-label') === 'GAN after 1 steps'"
     )
     visitor.picture("gan-own-points")
+    panel.get_by_role("button", name="Clear my points").click()
+    expect(panel).to_contain_text("Points that are set: 0")
+
+
+def test_two_visitors_play_games_of_their_own_and_nobody_breaks_one(visit: Visit) -> None:
+    label = "document.querySelector('#toy-gan .vitrine-figure').getAttribute('aria-label')"
+    first, second = visit("/gan/"), visit("/gan/")
+    panels = [tab(visitor, "See it learn") for visitor in (first, second)]
+    panels[0].get_by_role("button", name="Play").click()
+    panels[1].get_by_role("button", name="One step of G").click()
+    second.page.wait_for_function(f"{label} === 'GAN after 1 steps'")
+    for _ in range(3):  # into a game that is being played
+        panels[0].get_by_role("button", name="One step of D").click()
+        first.page.wait_for_timeout(300)
+    first.page.wait_for_function(f"/after [0-9]{{2,}} steps/.test({label})")
+    assert "broke" not in first.note
+    assert second.page.evaluate(label) == "GAN after 1 steps"
 
 
 def test_a_slider_answers_in_time(visit: Visit, capsys: pytest.CaptureFixture) -> None:

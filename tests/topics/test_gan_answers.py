@@ -102,6 +102,7 @@ def test_copies_are_counted_in_units_of_unseen_faces():
 def test_a_training_is_replayed_to_its_last_epoch():
     untrained, late = (answer(view="epochs", epoch=epoch) for epoch in (0, 50))
     assert untrained.numbers["epoch"] == 0
+    assert "frechet" not in untrained.numbers
     assert late.numbers["epoch"] == len(late.rows)
     assert untrained.figure["layout"]["images"][0] != late.figure["layout"]["images"][0]
 
@@ -171,9 +172,3 @@ def test_points_of_one_s_own_are_asked_for_first():
         gan.started(match, values)
     match.points = [[0.0, 0.0], [1.0, 1.0]]
     assert gan.started(match, values).games[0].look().forged.shape == (toy.SHOWN, 2)
-
-
-def test_two_visitors_have_games_of_their_own():
-    one, other = (gan.started(toy.Match(), DEFAULTS) for _ in range(2))
-    one.games[0].round()
-    assert other.games[0].step == 0

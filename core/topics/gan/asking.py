@@ -55,7 +55,7 @@ def way_back(generator: Any, picture: Tensor) -> Iterator[tuple[Tensor, float]]:
     """Which noise would have become this picture? From the most alike of a sheet, by gradient descent.
 
     generator  frozen; picture (C, H, W)
-    yields     after each of STEPS steps the latent (L,) and how unlike its picture is, see `unlike`
+    yields     after each of STEPS steps the latent (L,), and how unlike the picture was before it, see `unlike`
     """
     with torch.inference_mode():
         sheet = walks.sheet(generator.latent, 0)

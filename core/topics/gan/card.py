@@ -51,8 +51,8 @@ CARD = Card(
     family="Generation",
     question="Who drew these faces?",
     task="unconditional-image-generation",
-    claim="Nobody: a network makes them of random numbers. It has never seen a drawing; it only heard, again and "
-    "again, how sure another network was that its pictures are forged.",
+    claim="Nobody: a network makes them of random numbers. It was never shown a drawing; it only heard, again and "
+    "again, how its pictures would have to change for another network to take them for real.",
     params=(
         Param(
             name="view",
@@ -74,7 +74,7 @@ CARD = Card(
             default="best",
             label="Network",
             help="Which network makes them: the best one here, the recipe of 2016, or small ones.",
-            choices={"best": "best", "dcgan": "DCGAN of 2016", "digits": "digits, class asked", "fashion": "clothes"},
+            choices={"best": "best", "dcgan": "DCGAN of 2016", "digits": "digits in turn", "fashion": "clothes"},
         ),
         Param(
             name="seed", kind="seed", default=3, label="Seed", help="Another number draws another sheet of noise.",
@@ -118,7 +118,7 @@ CARD = Card(
             name="truncation",
             kind="number",
             default=1.0,
-            label="Truncation",
+            label="Truncation (scale of the noise)",
             help="Turned down, all noise comes nearer to the middle: fewer pictures fail, and fewer differ.",
             low=0,
             high=1.5,
@@ -130,7 +130,7 @@ CARD = Card(
             kind="flag",
             default=False,
             label="Sort by the discriminator",
-            help="Puts first what it takes for real; of the best network alone it is kept.",
+            help="Puts first what it takes for real; only for the best network.",
             main=False,
         ),
         Param(
@@ -192,20 +192,20 @@ CARD = Card(
         Paper("Generative Adversarial Networks", "Goodfellow et al.", 2014, "https://arxiv.org/abs/1406.2661"),
         Paper("Improved Training of Wasserstein GANs", "Gulrajani et al.", 2017, "https://arxiv.org/abs/1704.00028"),
         Paper("Conditional Generative Adversarial Nets", "Mirza and Osindero", 2014, "https://arxiv.org/abs/1411.1784"),
-        Paper("GANSpace: Discovering Interpretable GAN Controls", "Harkonen et al.", 2020,
+        Paper("GANSpace: Discovering Interpretable GAN Controls", "Härkönen et al.", 2020,
               "https://arxiv.org/abs/2004.02546"),
         Paper(
-            "Improved Precision and Recall Metric for Assessing Generative Models", "Kynkaanniemi et al.", 2019,
+            "Improved Precision and Recall Metric for Assessing Generative Models", "Kynkäänniemi et al.", 2019,
             "https://arxiv.org/abs/1904.06991",
         ),
     ),
     scores=(
-        Score(BEST, "frechet", "Frechet distance, best", baseline="frechet_floor"),
+        Score(BEST, "frechet", "Fréchet distance, best", baseline="frechet_floor"),
         Score(BEST, "frechet_together", "the same, normalised by its own batch"),
-        Score("gan/dcgan", "frechet", "Frechet distance, DCGAN of 2016", baseline="frechet_floor"),
+        Score("gan/dcgan", "frechet", "Fréchet distance, DCGAN of 2016", baseline="frechet_floor"),
         Score("gan/dcgan", "frechet_together", "the same, normalised by its own batch"),
-        Score(BEST, "frechet_blurred", "Frechet distance of blurred faces"),
-        Score(BEST, "frechet_noise", "Frechet distance of noise"),
+        Score(BEST, "frechet_blurred", "Fréchet distance of blurred faces"),
+        Score(BEST, "frechet_noise", "Fréchet distance of noise"),
         Score(BEST, "kernel", "kernel distance, best", digits=4, baseline="kernel_floor"),
         Score("gan/dcgan", "kernel", "kernel distance, DCGAN", digits=4, baseline="kernel_floor"),
         Score(BEST, "precision", "precision, best"),
@@ -213,22 +213,21 @@ CARD = Card(
         Score("gan/dcgan", "precision", "precision, DCGAN"),
         Score("gan/dcgan", "recall", "recall, DCGAN"),
         Score(BEST, "nearest", "to the nearest training face, best", baseline="nearest_held_out"),
-        Score("gan/cgan_digits", "frechet", "Frechet distance, digits", baseline="frechet_floor"),
-        Score("gan/dcgan_fashion", "frechet", "Frechet distance, clothes", baseline="frechet_floor"),
+        Score("gan/cgan_digits", "frechet", "Fréchet distance, digits", baseline="frechet_floor"),
+        Score("gan/dcgan_fashion", "frechet", "Fréchet distance, clothes", baseline="frechet_floor"),
         Score("gan/cgan_digits", "modes", "digits of ten that come up", digits=0),
         Score("gan/cgan_digits", "agreed", "digits read as the class that was asked for", percent=True, digits=1),
     ),
     tour=(
         Step(
             ask="A face is 128 random numbers. You push all of them a little, along one straight line. What changes?",
-            choices=("a few pixels", "everything, at random", "one trait of the face"),
+            choices=("a few pixels", "everything, at random", "the same few traits of every face"),
             right=2,
             set={"d1": 0},
             then={"d1": 2.5},
             look="Move Direction 1 and Direction 2 slowly. Click another face: does the same slider do the same to it?",
-            why="Nobody told it what hair or light is. What faces have in common became directions of the noise, since "
-            "that is the shortest way to make all of them. The directions are those in which the first layer varies "
-            "most.",
+            why="Nobody told it what hair or light is. What faces have in common became directions of the noise. These "
+            "are the ones in which the first layer varies most; one may move several traits at once.",
             minutes=2,
             holds=(Bound("changed", ">=", 0.02),),
         ),
@@ -246,18 +245,18 @@ CARD = Card(
         ),
         Step(
             ask="Does it paste its pictures together from the 9,000 faces that it learnt from? Compare with 1,000 "
-            "faces that it never saw: how near is each to its nearest training face?",
+            "faces that no training used: how near is each to its nearest training face?",
             choices=("its own are much nearer", "about as near as the unseen", "its own are much farther"),
             right=1,
             set={},
             then={"view": "copies"},
             look="The filled heap are its pictures, the outlined one are faces that no training has seen. "
             "Where would copies lie?",
-            why="A copy has distance 0, and a collage lies near what it was cut from. Its pictures are about as far "
-            "from the training faces as new drawings are. The generator never sees a training picture at all: it only "
-            "hears how its own are judged.",
+            why="An exact copy has distance 0. Its pictures are about as far from the training faces as new drawings "
+            "are. This finds copies of whole faces, not of parts; but the generator is never shown a training picture, "
+            "it only hears how its own would have to change.",
             minutes=3,
-            holds=(Bound("ratio", ">=", 0.8),),
+            holds=(Bound("ratio", ">=", 0.8), Bound("ratio", "<=", 1.25)),
         ),
         Step(
             ask="Batch normalisation as in training: the same noise, among 63 other neighbours. Is it the same face?",
@@ -268,9 +267,9 @@ CARD = Card(
             look="Move Other neighbours under More controls and watch the chosen face. Then switch the normalisation "
             "off: what do its neighbours matter now?",
             why="In training mode mean and spread come from the batch, so each picture depends on those made beside "
-            "it. Switched off, the running means of training stand in, and a face is its noise's alone. The scores "
-            "show which of the two comes nearer to real faces.",
-            holds=(Bound("moved", ">=", 0.003),),
+            "it. Switched off, the running means of training stand in, and a face is its noise's alone. In the scores "
+            "the best network comes nearer to real faces in training mode, the DCGAN does not.",
+            holds=(Bound("moved", ">=", 0.003), Bound("moved", "<=", 0.1)),
         ),
         Step(
             ask="The astronaut's photograph: we look for the noise that comes nearest to it. What comes back?",
@@ -278,10 +277,10 @@ CARD = Card(
             right=2,
             set={"photo": "astronaut"},
             then={"view": "photo", "photo": "astronaut"},
-            look="Compare the two numbers: how far are the photograph and what came back from all training faces? "
-            "Then take the rocket, and a held-out face.",
+            look="Compare the two numbers: how far are the photograph and what came back from their nearest training "
+            "face? Then take the rocket and a held-out face under More controls.",
             why="The network has words for drawn faces alone. It answers with the drawing whose light and dark lie "
-            "where the photograph's do, and there is no score that says: this I cannot draw.",
+            "where the photograph's do, and it has no way to say: this I cannot draw.",
             holds=(Bound("strange", ">=", 1.3), Bound("nearest", "<=", 1.3)),
         ),
     ),
@@ -296,17 +295,18 @@ CARD = Card(
         "G(z)": "the picture that the generator makes of it",
         "D(x)": "the discriminator's score of a picture; σ makes a probability of it",
         "L": "what each of the two minimises; a bar is the mean over a batch",
-        "d²": "Frechet distance of two sets of pictures, by mean m and covariance C of their features",
-        "floor": "d² between two disjoint halves of real faces: no generator can be expected to do better",
+        "d²": "Fréchet distance of two sets of pictures, by mean m and covariance C of their features",
+        "floor": "d² between two disjoint sets of 2,500 training pictures: no generator can be expected to do better",
     },
-    not_this="It is no collage: it holds no training picture and never saw one. And it does not know what a face is: "
-    "it knows what this judge let pass.",
+    not_this="It is no collage of stored pictures: it holds none and was shown none. And it does not know what a face "
+    "is: it knows what this judge let pass.",
     tiles={
-        "distance": "Frechet distance d² of this network's pictures to real ones, as a multiple of the distance "
-        "between two halves of real ones, which is 1.",
+        "distance": "Fréchet distance d² of this network's pictures to real ones, as a multiple of the distance "
+        "between two sets of real ones, which is 1.",
         "nearest": "Euclidean distance of features to the nearest training face, as a multiple of the median that "
         "unseen real faces have, which is 1.",
-        "judge": "The place that the discriminator's score D(x) gives the chosen face among the 64 of its sheet.",
+        "judge": "The place that the discriminator's score D(x) gives the chosen face among the 64 of its sheet; 1 is "
+        "taken for real most.",
         "changed": "Mean absolute difference |x − x'| of all pixel values between the face as drawn and as changed, "
         "in percent of the whole range.",
         "mixture": "Mean absolute difference |x − x'| of all pixel values between this picture and the two ends laid "
@@ -315,7 +315,7 @@ CARD = Card(
         "real pictures: 1 is as near as new ones are, 0 would be copies.",
         "closest": "Share of its pictures that lie nearer to a training picture than 99 % of unseen real pictures do.",
         "losses": "The losses L_D and L_G of this epoch: neither falls for long, for each is measured by the other.",
-        "epoch": "Frechet distance d² to 1,500 training pictures after this epoch.",
+        "epoch": "Fréchet distance d² to 1,500 training pictures after this epoch.",
         "unlike": "Root mean square difference of the two pictures, averaged over three scales, in percent of the "
         "whole range.",
         "strange": "Euclidean distance of the picture's features to the nearest training face, as a multiple of the "
@@ -323,13 +323,14 @@ CARD = Card(
     },
     verdict="Distances are measured in the features of the photos' network of this gallery on 2,500 pictures, so they "
     "compare networks on this page and nothing else: they are no Inception FID. The baseline is the floor, two "
-    "disjoint halves of real pictures; of the nearest training face, it is what unseen faces have. Of each run the "
-    "epoch of the least distance is kept. Precision asks whether pictures look like some real one, recall whether real "
-    "ones look like some of its.",
+    "disjoint sets of 2,500 training pictures; of the nearest training face, it is what unseen faces have. Of each run "
+    "the epoch of the least distance is kept. Precision asks whether pictures look like some real one, recall "
+    "whether real ones look like some of its.",
     limits=(
         "Drawn faces from the front, 64 pixels wide, in the style of some years and artists: it makes nothing else.",
         "Hands, hats, glasses, several faces and backgrounds with things in them fail most often.",
-        "Eyes of two colours and hair that ends in nothing are common; precision and recall say how common.",
+        "Eyes of two colours and hair that ends in nothing are common.",
+        "Half of the training faces were mirrored; copies of mirrored ones are not looked for.",
         "Distances depend on the network whose features they use; that one was trained on photographs.",
         "Input: a photo, of which the middle square is used; PNG, JPEG, WebP, GIF, BMP or TIFF, up to 10 MB and 50 "
         "megapixels.",

@@ -160,7 +160,7 @@ def copies(
     neighbours        (data URL, words) of the chosen picture, and of training pictures where the data is at hand
     """
     figure = draw.figure(height=HEIGHT, sentence=sentence)
-    top = float(torch.cat([forged, held_out]).max())
+    top = float(torch.cat([forged, held_out, torch.tensor([own or 0.0])]).max())
     edges = torch.linspace(0, top, 41)
     middles = ((edges[1:] + edges[:-1]) / 2).numpy()
 
@@ -298,7 +298,7 @@ def distances(rows: Sequence[tuple[str, float]]) -> Figure:
 
     rows  (name, multiple), the nearest first
     """
-    figure = draw.figure(height=60 + 34 * len(rows), sentence="Frechet distances as multiples of the floor")
+    figure = draw.figure(height=60 + 34 * len(rows), sentence="Fréchet distances as multiples of the floor")
     names = [name for name, _ in rows]
     values = [value for _, value in rows]
     figure.add_bar(
@@ -307,43 +307,54 @@ def distances(rows: Sequence[tuple[str, float]]) -> Figure:
     )  # fmt: skip
     figure.update_layout(
         margin={"l": 150, "r": 60},
-        xaxis={"type": "log", "title": {"text": "Frechet distance, multiples of the floor (log scale)"}},
+        xaxis={"type": "log", "title": {"text": "Fréchet distance, multiples of the floor (log scale)"}},
         yaxis={"autorange": "reversed"},
     )
     return figure
 
 
-def plane(moment: toy.Moment, real: Tensor, title: str) -> dict[str, Any]:
-    """Players in the plane: the discriminator's field, real points, forged ones and where they would go."""
-    figure = draw.figure(height=360, sentence=f"{title} after {moment.step} steps")
+def plane(moment: toy.Moment | None, real: Tensor, title: str) -> dict[str, Any]:
+    """Players in the plane: the discriminator's field, real points, forged ones and where they would go.
+
+    moment  None before a game has begun: real points alone
+    """
+    step = moment.step if moment else 0
+    figure = draw.figure(height=360, sentence=f"{title} after {step} steps")
     line = np.linspace(-toy.REACH, toy.REACH, toy.GRID)
-    reach = float(moment.field.abs().max()) or 1.0
+    field = moment.field if moment else torch.zeros(toy.GRID, toy.GRID)
+    reach = float(field.abs().max()) or 1.0
     figure.add_heatmap(
-        z=moment.field.numpy(), x=line, y=line, zmin=-reach, zmax=reach, zsmooth="fast", showscale=False, opacity=0.55,
+        z=field.numpy(), x=line, y=line, zmin=-reach, zmax=reach, zsmooth="fast", showscale=False, opacity=0.55,
         colorscale=[[0, "#0072b2"], [0.5, "#faf8f4"], [1, "#d55e00"]],
         hovertemplate="D = %{z:.2f}<extra></extra>",
     )  # fmt: skip
-    some = slice(0, 60)
-    longest = moment.arrows.norm(dim=1).max().clamp_min(1e-9)
-    tips = moment.forged[some] + 0.25 * moment.arrows[some] / longest
-    ways = torch.stack([moment.forged[some], tips, torch.full_like(tips, torch.nan)], dim=1).flatten(0, 1)
-    gaps = [[None if value != value else value for value in column] for column in ways.T.tolist()]
-    figure.add_scatter(mode="lines", x=gaps[0], y=gaps[1], line={"color": draw.PETROL, "width": 1}, hoverinfo="skip")
-    dots = ((real, draw.MID_TEXT, "circle-open", 5), (moment.forged, draw.PETROL, "circle", 4))
+    dots = [(real, draw.MID_TEXT, "circle-open", 5)]
+    losses = []
+    if moment:
+        some = slice(0, 60)
+        longest = moment.arrows.norm(dim=1).max().clamp_min(1e-9)
+        tips = moment.forged[some] + 0.25 * moment.arrows[some] / longest
+        ways = torch.stack([moment.forged[some], tips, torch.full_like(tips, torch.nan)], dim=1).flatten(0, 1)
+        gaps = [[None if value != value else value for value in column] for column in ways.T.tolist()]
+        ink = {"color": draw.PETROL, "width": 1}
+        figure.add_scatter(mode="lines", x=gaps[0], y=gaps[1], line=ink, hoverinfo="skip")
+        dots.append((moment.forged, draw.PETROL, "circle", 4))
+        told = (("D", moment.discriminator), ("G", moment.generator))
+        losses = [f"L of {name} {value:.2f}" for name, value in told if value == value]  # nan before its first step
     for points, colour, symbol, size in dots:
         figure.add_scatter(
             mode="markers", x=points[:, 0].numpy(), y=points[:, 1].numpy(), hoverinfo="skip",
             marker={"color": colour, "symbol": symbol, "size": size},
         )  # fmt: skip
-    axis = {"range": [-toy.REACH, toy.REACH], "showgrid": False, "showticklabels": False, "constrain": "domain"}
-    losses = f"L of D {moment.discriminator:.2f}, L of G {moment.generator:.2f}" if moment.step else "before any step"
+    axis = {"range": [-toy.REACH, toy.REACH], "showgrid": False, "visible": True}
+    axis |= {"showticklabels": False, "ticks": "", "showline": True, "mirror": True, "constrain": "domain"}
     figure.update_layout(
         margin={"l": 4, "r": 4, "t": 44, "b": 4},
         xaxis=axis,
         yaxis={**axis, "scaleanchor": "x"},
         annotations=[
             {
-                "text": f"<b>{title}</b>, step {moment.step}<br>{losses}",
+                "text": f"<b>{title}</b>, step {step}<br>{', '.join(losses) or 'before any step'}",
                 "xref": "paper", "yref": "paper", "x": 0.5, "y": 1, "yanchor": "bottom", "showarrow": False,
             }
         ],

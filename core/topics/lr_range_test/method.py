@@ -7,7 +7,7 @@ The trials themselves, a few batches per learning rate from the same weights, ar
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating]
 RATES = 10.0 ** (np.arange(-20, 9) * 0.15)  # 0.001 to 15.8, neighbours a factor of 1.4 apart
 BATCHES = (4, 8, 16, 32)  # digits in a batch
 MOST = 40  # batches per rate; fewer are the first ones of these
