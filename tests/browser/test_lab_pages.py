@@ -94,7 +94,9 @@ def test_a_page_is_whole(card: Card, look: str, visit: Callable[..., Page]) -> N
     overflow = page.evaluate(
         """() => [...document.querySelectorAll('.stMain *')].filter((part) => {
             const box = part.getBoundingClientRect();
-            return box.width && box.right > innerWidth + 1 && !part.closest('.scrolls, .katex, pre, table, .stTabs');
+            // A slider's own input is unseen: Streamlit lays it over the thumb for screen readers.
+            const apart = part.closest('.scrolls, .katex, pre, table, .stTabs') || part.matches('.stSlider input');
+            return box.width && box.right > innerWidth + 1 && !apart;
         }).length"""
     )
     assert overflow == 0
