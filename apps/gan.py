@@ -225,7 +225,7 @@ def chosen(values: Mapping[str, Value], sheet: Sheet) -> Chosen:
 def sheet_url(pictures: bytes, side: int, channels: int) -> str:
     """Data URL of a sheet as JPEG, from the pictures' own bytes."""
     whole = torch.frombuffer(bytearray(pictures), dtype=torch.uint8).view(-1, channels, side, side)
-    return draw.jpeg_url(Image.fromarray(figures.joined(whole.float() / 255, figures.ROW)))
+    return draw.jpeg_url(figures.joined(whole.float() / 255, figures.ROW))
 
 
 def url_of(pictures: Tensor) -> str:

@@ -147,10 +147,14 @@ def picture_url(pixels: np.ndarray, *, ink_dark: bool = False) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def jpeg_url(picture: Image.Image) -> str:
-    """A photo as a data URL, some 10 kB at 280 pixels, small enough to travel with every move of a slider."""
+def jpeg_url(picture: Image.Image | np.ndarray) -> str:
+    """A photo as a data URL, some 10 kB at 280 pixels, small enough to travel with every move of a slider.
+
+    picture  or its pixels, (H, W, 3) uint8
+    """
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
+    whole = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    whole.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

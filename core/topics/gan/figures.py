@@ -29,7 +29,7 @@ def joined(pictures: Tensor, columns: int) -> np.ndarray:
 def enlarged(picture: Tensor) -> str:
     """Data URL of one picture (C, H, W), its pixels visible."""
     times = max(1, LARGE // picture.shape[-1])
-    return draw.picture_url(joined(picture.repeat_interleave(times, 1).repeat_interleave(times, 2)[None], 1))
+    return draw.jpeg_url(joined(picture.repeat_interleave(times, 1).repeat_interleave(times, 2)[None], 1))
 
 
 def jpeg_url(jpeg: bytes) -> str:
@@ -118,7 +118,7 @@ def walk(strip: Tensor, here: str, mixture: str, position: float, stops: Sequenc
     strip    (STRIP, C, H, W); stops are their places from 0 to 1 where a chosen picture lies
     """
     figure = draw.figure(height=HEIGHT, sentence=sentence)
-    _put(figure, draw.picture_url(joined(strip, STRIP)), x=0, y=0, side=STRIP, high=1)
+    _put(figure, draw.jpeg_url(joined(strip, STRIP)), x=0, y=0, side=STRIP, high=1)
     at = 0.5 + position * (STRIP - 1)
     figure.add_scatter(
         mode="markers", x=[at], y=[1.12], marker={"symbol": "triangle-up", "size": 13, "color": draw.VERMILION},
