@@ -131,12 +131,18 @@ def write_topic(space: Moves, folder: Path, *, live: bool) -> None:
     card = space.card
     folder.mkdir()
     answers = [shown(card, space.last_answer(values), values) for values in states(card)]
-    data = json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
+    told_as = [json.dumps(answer, ensure_ascii=False, separators=(",", ":")) for answer in answers]
+    kept = list(dict.fromkeys(told_as))  # several steps begin at the opening state
+    data = f"[{','.join(kept)}]"
     for run, file in set(OF_A_RUN.findall(data)):
         shutil.copyfile(store.load(run).path(file), folder / file)
     data = OF_A_RUN.sub(r"\2", data)
     tour = json.dumps([told(step) for step in card.tour], ensure_ascii=False)
-    script = f"vitrine.show({{answers: {data}, tour: {tour}, measured: {measured(space)}}});\n"
+    places = [kept.index(text) for text in told_as]
+    script = (
+        f"const kept = {data};\n"
+        f"vitrine.show({{answers: {places}.map((place) => kept[place]), tour: {tour}, measured: {measured(space)}}});\n"
+    )
     (folder / "answers.js").write_text(script, encoding="utf-8")
     (folder / "index.html").write_text(page(space, answers[0], live=live), encoding="utf-8")
     if live:
