@@ -47,11 +47,14 @@ def _put(
     )  # fmt: skip
 
 
-def _say(figure: Figure, text: str, *, x: float, y: float, axis: str = "2") -> None:
-    """Words below a picture."""
-    figure.add_annotation(
-        text=text, xref=f"x{axis}", yref=f"y{axis}", x=x, y=y, xanchor="center", yanchor="top", showarrow=False
-    )
+def _pair(figure: Figure, shown: Sequence[tuple[str, str]], *, axis: str = "2") -> None:
+    """Pictures side by side from the corner of the axes on, (data URL, words below) each."""
+    for place, (url, words) in enumerate(shown):
+        _put(figure, url, x=1.1 * place, y=0, side=1, axis=axis)
+        figure.add_annotation(
+            text=words, xref=f"x{axis}", yref=f"y{axis}", x=1.1 * place + 0.5, y=1.03, xanchor="center", yanchor="top",
+            showarrow=False,
+        )  # fmt: skip
 
 
 def sheet(
@@ -91,9 +94,7 @@ def sheet(
 
 def _beside(figure: Figure, shown: Sequence[tuple[str, str]]) -> None:
     """One or two large pictures at the right of a square; on a phone below it."""
-    for place, (url, words) in enumerate(shown):
-        _put(figure, url, x=1.1 * place, y=0, side=1, axis="2")
-        _say(figure, words, x=1.1 * place + 0.5, y=1.03)
+    _pair(figure, shown)
     figure.update_layout(
         margin={"l": 4, "r": 4, "t": 6, "b": 4},
         xaxis={**BLANK, "range": [0, ROW], "domain": [0, 0.46], "constrain": "domain", "constraintoward": "left"},
@@ -128,9 +129,7 @@ def walk(strip: Tensor, here: str, mixture: str, position: float, stops: Sequenc
         mode="markers", x=[0.5 + stop * (STRIP - 1) for stop in stops], y=[1.12] * len(stops), hoverinfo="skip",
         marker={"symbol": "circle", "size": 7, "color": draw.PETROL},
     )  # fmt: skip
-    for place, (url, words) in enumerate(((here, "here on the walk"), (mixture, "the ends laid over each other"))):
-        _put(figure, url, x=1.1 * place, y=0, side=1, axis="2")
-        _say(figure, words, x=1.1 * place + 0.5, y=1.03)
+    _pair(figure, ((here, "here on the walk"), (mixture, "the ends laid over each other")))
     figure.update_layout(
         margin={"l": 4, "r": 4, "t": 6, "b": 4},
         xaxis={**BLANK, "range": [0, STRIP], "domain": [0, 1]},
@@ -190,9 +189,7 @@ def copies(
         figure.add_annotation(
             text="the chosen one", x=own, y=1, yref="y domain", yanchor="bottom", showarrow=False, xanchor="center"
         )
-    for place, (url, said) in enumerate(neighbours):
-        _put(figure, url, x=1.1 * place, y=0, side=1, axis="2")
-        _say(figure, said, x=1.1 * place + 0.5, y=1.03)
+    _pair(figure, neighbours)
     figure.update_layout(
         margin={"t": 22, "b": 40},
         bargap=0,
@@ -267,9 +264,7 @@ def epochs(url: str, history: Sequence[Mapping[str, float]], epoch: int, *, sent
 def found(picture: str, drawing: str, losses: Sequence[float], *, sentence: str) -> Figure:
     """A picture, what the network makes of the noise that was found for it, and how the search went."""
     figure = draw.figure(height=HEIGHT, sentence=sentence)
-    for place, (url, words) in enumerate(((picture, "the picture"), (drawing, "what it can draw"))):
-        _put(figure, url, x=1.1 * place, y=0, side=1)
-        _say(figure, words, x=1.1 * place + 0.5, y=1.03, axis="")
+    _pair(figure, ((picture, "the picture"), (drawing, "what it can draw")), axis="")
     figure.add_scatter(
         mode="lines", xaxis="x2", yaxis="y2", x=list(range(1, len(losses) + 1)), y=[100 * loss**0.5 for loss in losses],
         line={"color": draw.PETROL}, hovertemplate="%{y:.1f} % unlike after step %{x}<extra></extra>",
