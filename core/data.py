@@ -412,13 +412,20 @@ def digits() -> Examples:
     returns Examples with (1797, 1, 28, 28) images; bundled, so tests can train on real writing
     source  Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits, CC BY 4.0
     """
+    small, labels = small_digits()
+    body = torch.nn.functional.interpolate(
+        small.view(-1, 1, 8, 8) / 16, size=(20, 20), mode="bilinear", align_corners=False
+    )
+    images = torch.nn.functional.pad(body, (4, 4, 4, 4))
+    return Examples(images, labels, tuple("0123456789"))
+
+
+def small_digits() -> tuple[Tensor, Tensor]:
+    """The same digits as they are: grey levels 0 to 16 of 8x8 pixels, (1797, 64) float32, and their labels."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    small = torch.from_numpy(bunch.images).float()[:, None] / 16
-    body = torch.nn.functional.interpolate(small, size=(20, 20), mode="bilinear", align_corners=False)
-    images = torch.nn.functional.pad(body, (4, 4, 4, 4))
-    return Examples(images, torch.from_numpy(bunch.target).long(), tuple("0123456789"))
+    return torch.from_numpy(bunch.data).float(), torch.from_numpy(bunch.target).long()
 
 
 def photographs() -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core import loop, store
+from core import data, loop, store
 from core.topics.lr_range_test import method
 from core.topics.lr_range_test.method import BATCHES, MOST, RATES
 
@@ -63,10 +63,8 @@ class Reader(nn.Module):
 
 def digits() -> tuple[Tensor, Tensor]:
     """scikit-learn's digits as (1797, 64) in [0, 1] with their labels."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return torch.from_numpy(bunch.data).float() / 16, torch.from_numpy(bunch.target).long()
+    pixels, labels = data.small_digits()
+    return pixels / 16, labels
 
 
 def cross_entropy(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from core import loop, store
+from core import data, loop, store
 from core.topics.optimizers import method
 from core.topics.optimizers.surfaces import FORMULAS, RATES, REACH
 
@@ -78,10 +78,8 @@ class Corners(nn.Module):
 
 def digits() -> tuple[Tensor, Tensor]:
     """scikit-learn's digits as (1797, 64) in [0, 1] with their labels."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return torch.from_numpy(bunch.data).float() / 16, torch.from_numpy(bunch.target).long()
+    pixels, labels = data.small_digits()
+    return pixels / 16, labels
 
 
 def train(

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core import loop, store
+from core import data, loop, store
 from core.topics.positional_encoding.network import PixelReader
 
 HELD_OUT = 360  # digits, the last ones, by other writers than most of the rest
@@ -43,10 +43,8 @@ RECIPES = {"learnt": Recipe("learnt", keep_weights=True), "none": Recipe("none")
 
 def digits() -> tuple[Tensor, Tensor]:
     """scikit-learn's digits as (1797, 64) grey levels 0 to 16 with their labels."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return torch.from_numpy(bunch.data).long(), torch.from_numpy(bunch.target).long()
+    pixels, labels = data.small_digits()
+    return pixels.long(), labels
 
 
 def cross_entropy(network: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
