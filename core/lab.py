@@ -82,8 +82,8 @@ class Visit:
         query = st.query_params.to_dict()
         # A visitor's move runs the script before the browser's address has followed, so an address counts
         # only if nothing was moved: at first, and when the visitor goes back or edits it.
-        moved = self.store.pop("moved", False)
-        if "values" not in self.store or (not moved and query != self.store.get("written")):
+        self.moved = self.store.pop("moved", False)
+        if "values" not in self.store or (not self.moved and query != self.store.get("written")):
             values, self.store["notes"] = card.read_address(query)
             steps = Param("step", "whole", 1, "Tour step", "", low=1, high=len(card.tour))
             step, note = steps.clamp(query.get("step", 1))
@@ -116,7 +116,7 @@ class Visit:
             self.values[name], note = self.card.param(name).clamp(raw)
             self.store["notes"] += [note] if note else []
 
-    def moved(self, name: str) -> None:
+    def take(self, name: str) -> None:
         """A widget was moved."""
         value = st.session_state[self.key(name)]
         # A click on the chosen one of side-by-side choices takes the choice away; it stays.
@@ -147,10 +147,14 @@ class Visit:
         return f"{self.card.slug}-{name}"
 
     def write_address(self) -> str:
-        """Put the state into the browser's address; returns the query."""
-        query = self.card.address(self.values) | self.store["flags"]
-        self.store["written"] = query  # before the address is written: Streamlit may end a run there
-        if query != st.query_params.to_dict():
+        """Put the state into the browser's address once the visitor has moved something; returns the query.
+
+        Every writing is a new entry in the browser's history. If opening a page made one, Back would lead to the
+        same page, which would write again.
+        """
+        query, found = self.card.address(self.values) | self.store["flags"], st.query_params.to_dict()
+        self.store["written"] = query if self.moved else found  # before the writing: Streamlit may end a run there
+        if self.moved and query != found:
             st.query_params.from_dict(query)
         return urlencode(query)
 
@@ -248,7 +252,7 @@ def widget(visit: Visit, param: Param, *, disabled: bool) -> None:
         "key": key,
         "help": param.help,
         "disabled": disabled,
-        "on_change": visit.moved,
+        "on_change": visit.take,
         "args": (param.name,),
     }
     if param.kind == "choice" and len(param.choices) <= MENU:

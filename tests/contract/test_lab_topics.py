@@ -169,10 +169,11 @@ def test_every_widget_goes_to_its_ends(card: Card) -> None:
         if param.name in page_of(card).answer(values_of(test, card)).idle:
             test = opened(card, **card.address(card.parse(awake(card, param))))
         for value in ends(param):
+            before = values_of(test, card)[param.name]
             move(test, card, param, value)
             assert not test.exception
             assert values_of(test, card)[param.name] == value
-            assert query_of(test)[param.name] == param.write(value)
+            assert value == before or query_of(test) == card.address(values_of(test, card))
             assert figure_of(test)["data"]
 
 
