@@ -26,13 +26,8 @@ def smoothed_loss(logits: Tensor, target: Tensor, *, smoothing: float, padding: 
     returns    scalar, nat per piece
     source     Szegedy et al. 2016, arXiv:1512.00567, section 7
     """
-    logits = logits.float()
-    # log p = logit - total; so written, no table of V log-probabilities per piece is made.
-    total = logits.logsumexp(dim=-1)
-    own = logits.gather(-1, target[..., None])[..., 0]
-    loss = total - (1 - smoothing) * own - smoothing * logits.mean(dim=-1)
-    counts = target != padding
-    return (loss * counts).sum() / counts.sum()
+    flat = logits.flatten(0, -2).float()
+    return F.cross_entropy(flat, target.flatten(), ignore_index=padding, label_smoothing=smoothing)
 
 
 def divergence(first: Tensor, second: Tensor, counts: Tensor) -> Tensor:

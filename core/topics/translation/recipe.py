@@ -98,7 +98,7 @@ class Recipe:
 LSTM = Recipe(kind="lstm", width=144, layers=(2, 2), pieces=4000, dropout=0.3, epochs=25)
 ATTENTION = Recipe(kind="attention", width=160, layers=(1, 1), pieces=4000, dropout=0.3, epochs=25)
 RECIPES = {
-    "transformer": Recipe(pieces=5000),
+    "transformer": Recipe(pieces=5000, dropout=0.3, batch=128, epochs=45),
     "attention": ATTENTION,
     "lstm": LSTM,
     # Half and twice the width, for the question what size brings; they feed a table.
@@ -233,7 +233,7 @@ def train(
                 {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
             )
         loop.restore_optimizer(optimizer, tensors)
-    lengths = (source != PAD).sum(dim=1) + (target != PAD).sum(dim=1)
+    lengths = torch.stack([(table != PAD).sum(dim=1) for table in (source, target)]).amax(dim=0)
     steps_per_epoch = math.ceil(len(source) / recipe.batch)
     # In bfloat16 on a CPU the flash kernel's derivative is several times slower than plain products.
     kernel = partial(sdpa_kernel, SDPBackend.MATH) if device.type == "cpu" else nullcontext
