@@ -21,6 +21,7 @@ from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import gradio as gr
 import uvicorn
@@ -109,10 +110,23 @@ def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build
 
     topics  slug -> card
     build   how the page of a slug is made
-    lab     where the lab runs
+    lab     where the lab runs; "" if it does not, and its pages are left out
     """
+    if not lab:
+        topics = {slug: card for slug, card in topics.items() if card.surface == "space"}
     spaces = {slug: LazySpace(slug, card, build) for slug, card in topics.items() if card.surface == "space"}
     page = home_page(topics, lab)
+
+    def to_lab(request: Request) -> Response:
+        card = topics.get(request.path_params["slug"])
+        if card is None or card.surface != "lab":
+            return HTMLResponse(document("Not found", "<main><h1>There is no such page.</h1></main>"), status_code=404)
+        place = urlsplit(lab)
+        try:
+            socket.create_connection((str(place.hostname), place.port or 80), timeout=0.5).close()
+        except OSError:
+            return HTMLResponse(failure_page(card, "the lab is not running; make lab starts it"), status_code=503)
+        return RedirectResponse(f"{lab}/{card.slug}")
 
     def home(request: Request) -> Response:
         tags = serve.share_tags("Vitrine", INVITATION, COVER, request.scope)
@@ -131,7 +145,7 @@ def create(topics: Mapping[str, Card], build: Callable[[str], gr.Blocks] = build
         for space in spaces.values():
             await space.close()
 
-    routes = [Route("/", home), Route("/healthz", health), *serve.routes()]
+    routes = [Route("/", home), Route("/healthz", health), Route("/lab/{slug}", to_lab), *serve.routes()]
     for slug, space in spaces.items():
         routes.append(Route(f"/{slug}", with_slash))
         routes.append(Mount(f"/{slug}", app=space))  # type: ignore[arg-type]
@@ -169,7 +183,7 @@ def failure_page(card: Card, reason: str) -> str:
 
 
 def home_page(topics: Mapping[str, Card], lab: str = LAB) -> str:
-    """Title, search, and the families with their cards, each card one link; those of the lab lead to its address."""
+    """Title, search, and the families with their cards, each card one link."""
     families: dict[str, list[Card]] = {}
     for card in topics.values():
         families.setdefault(card.family, []).append(card)
@@ -216,7 +230,7 @@ def card_link(card: Card, lab: str) -> str:
             f"<img src='/vitrine/pictures/{pictures[0]}' alt='' width='732' height='492' loading='lazy'></picture>"
         )
     if card.surface == "lab":
-        address, line = f"{lab}/{card.slug}", f"Lab · {lab}"
+        address, line = f"/lab/{card.slug}", f"Lab · {lab}"
     else:
         address, line = f"/{card.slug}/", score_line(card)
     return (
@@ -302,7 +316,8 @@ def main() -> None:
             uvicorn.run(create(topics, lab=lab), **told)
     else:
         print(f"vitrine: http://{host}:{port}/ (Ctrl+C ends it)", flush=True)
-        uvicorn.run(create(topics, lab=f"http://127.0.0.1:{lab_port}"), **told)
+        # Who comes from another machine finds no lab here.
+        uvicorn.run(create(topics, lab=f"http://{host}:{lab_port}" if host == "127.0.0.1" else ""), **told)
 
 
 if __name__ == "__main__":

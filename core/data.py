@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -420,12 +421,27 @@ def digits() -> Examples:
     return Examples(images, labels, tuple("0123456789"))
 
 
-def small_digits() -> tuple[Tensor, Tensor]:
-    """The same digits as they are: grey levels 0 to 16 of 8x8 pixels, (1797, 64) float32, and their labels."""
+# How a config.json names the small digits; what they were used for is added there.
+SMALL_DIGITS = {
+    "name": "digits",
+    "title": "UCI digits",
+    "licence": "CC BY 4.0",
+    "origin": "Alpaydin and Kaynak 1998, bundled with scikit-learn",
+    "sha256": {},
+}
+
+
+@cache
+def small_digits(split: str = "all") -> tuple[Tensor, Tensor]:
+    """The same digits as they are: grey levels 0 to 16 of 8x8 pixels, (N, 64) float32, and their labels.
+
+    split  "train", the first 1,437; "test", the last 360, by other writers than most of the rest; or "all"
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    return torch.from_numpy(bunch.data).float(), torch.from_numpy(bunch.target).long()
+    part = {"all": slice(None), "train": slice(-360), "test": slice(-360, None)}[split]
+    return torch.from_numpy(bunch.data[part]).float(), torch.from_numpy(bunch.target[part]).long()
 
 
 def photographs() -> dict[str, Tensor]:

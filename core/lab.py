@@ -2,30 +2,39 @@
 
     lab.show(CARD, answer, functions=[method.adam])
 
-draws a whole page from a card and one function from a state to an Answer. A run of the script
-is one answer: the state is kept per visitor, stands in the address, and every widget is made from
-it. The figure is a component of our own (lab.js), since Streamlit's chart is built anew with every
-change and flickers.
+draws a whole page from a card and one function from a state to an Answer. A run of the part that
+changes is one answer: the state is kept per visitor, stands in the address, and every widget is made
+from it. The figure is a component of our own (lab.js), since Streamlit's chart is built anew with
+every change and flickers.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import plotly
 import streamlit as st
+import torch
 from streamlit.components import v1, v2
 
-from core import draw, markup
+from core import draw, markup, store
 from core.card import Card, Param, Value
 from core.markup import Tile
 
 HERE = Path(__file__).resolve().parent
 FLAGS = ("hide", "present")  # keys of the address that are no controls; `embed=true` is Streamlit's own
 MENU = 4  # so many choices stand side by side; more of them become a menu
+BUDGET_S, CROWDED_S = 10.0, 3.0  # of computing that a live run gets, alone and with others waiting
+SLICE_S = 0.25  # so long a live run computes in one go
+PAUSE_S = 0.4  # between two goes, in which the page hears its visitor
+GONE_S = 5.0  # whoever has not come for his turn for so long has left
 State = Mapping[str, Value]
 
 FIGURE = """<div class="lab-figure"><div class="drawing" role="img"></div>
@@ -56,6 +65,79 @@ class Answer:
     idle: Sequence[str] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True)
+class Live:
+    """Work of seconds that a visitor starts by a button.
+
+    label  of the button
+    start  start(values) -> parts of at most SLICE_S each: the share that is done, and the HTML of what was reached
+    """
+
+    label: str
+    start: Callable[[State], Iterator[tuple[float, str]]]
+
+
+@dataclass
+class Job:
+    """A live run of one visitor.
+
+    parts    what is still to come
+    share    that is done, 0 to 1
+    html     of what was reached
+    spent_s  of computing
+    place    how many had their turn before it when it last asked
+    began    it has had a turn
+    """
+
+    parts: Iterator[tuple[float, str]]
+    share: float = 0.0
+    html: str = ""
+    spent_s: float = 0.0
+    place: int = 0
+    began: bool = False
+
+
+class Line:
+    """Visitors with live runs compute one after the other, each for a slice, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[int, float] = {}  # of each job, in the order of their turns: when its page last came
+        self._busy = False
+
+    def place(self, job: Job) -> int:
+        """How many are before this one; at 0 it has its turn, and `done` has to follow."""
+        with self._lock:
+            now = time.monotonic()
+            self._seen[id(job)] = now
+            here = [key for key, seen in self._seen.items() if now - seen < GONE_S]
+            self._seen = {key: self._seen[key] for key in here}
+            place = here.index(id(job)) + (1 if self._busy else 0)
+            self._busy = self._busy or place == 0
+            return place
+
+    def done(self, job: Job, *, stays: bool) -> bool:
+        """The slice is over; is anybody waiting? A job that stays goes to the end of the line."""
+        with self._lock:
+            self._busy = False
+            self._seen.pop(id(job), None)
+            crowded = bool(self._seen)
+            if stays:
+                self._seen[id(job)] = time.monotonic()
+            return crowded
+
+    def leave(self, job: Job) -> None:
+        """The visitor has cancelled it."""
+        with self._lock:
+            self._seen.pop(id(job), None)
+
+
+@st.cache_resource
+def _line() -> Line:
+    """One line for all visitors of this process."""
+    return Line()
+
+
 @st.cache_resource
 def _component() -> Callable[..., Any]:
     """The figure's component, told to Streamlit once per process."""
@@ -79,19 +161,22 @@ class Visit:
     def __init__(self, card: Card) -> None:
         self.card = card
         self.store = st.session_state.setdefault(f"lab {card.slug}", {})
+
+    def arrive(self) -> None:
+        """Take the state from the address, where that is what the visitor changed."""
         query = st.query_params.to_dict()
         # A visitor's move runs the script before the browser's address has followed, so an address counts
         # only if nothing was moved: at first, and when the visitor goes back or edits it.
         self.moved = self.store.pop("moved", False)
         if "values" not in self.store or (not self.moved and query != self.store.get("written")):
-            values, self.store["notes"] = card.read_address(query)
-            steps = Param("step", "whole", 1, "Tour step", "", low=1, high=len(card.tour))
+            values, self.store["notes"] = self.card.read_address(query)
+            steps = Param("step", "whole", 1, "Tour step", "", low=1, high=len(self.card.tour))
             step, note = steps.clamp(query.get("step", 1))
             self.store["notes"] += [note] if note else []
             self.store |= {"values": values, "step": int(step) - 1, "chosen": None}
             self.store["flags"] = {name: query[name] for name in FLAGS if name in query}
             if "step" in query:
-                self.store["values"] = card.parse(card.tour[self.step].set)
+                self.store["values"] = self.card.parse(self.card.tour[self.step].set)
 
     @property
     def values(self) -> dict[str, Value]:
@@ -142,21 +227,34 @@ class Visit:
         self.store |= {"step": 0, "chosen": None}
         self.change(**self.card.defaults())
 
+    def begin(self, live: Live) -> None:
+        """Start a live run with the state of this moment."""
+        self.store["job"] = Job(live.start(dict(self.values)))
+
+    def end(self, why: str) -> None:
+        """End it; what it reached stays on the page."""
+        job: Job = self.store.pop("job")
+        _line().leave(job)
+        self.store["reached"] = job.html + (markup.notes([why]) if why else "")
+
     def key(self, name: str) -> str:
         """What a widget of this page is called in Streamlit."""
         return f"{self.card.slug}-{name}"
 
-    def write_address(self) -> str:
-        """Put the state into the browser's address once the visitor has moved something; returns the query.
+    def query(self) -> dict[str, str]:
+        """What restores this page."""
+        return self.card.address(self.values) | self.store["flags"]
+
+    def write_address(self) -> None:
+        """Put the state into the browser's address once the visitor has moved something.
 
         Every writing is a new entry in the browser's history. If opening a page made one, Back would lead to the
         same page, which would write again.
         """
-        query, found = self.card.address(self.values) | self.store["flags"], st.query_params.to_dict()
+        query, found = self.query(), st.query_params.to_dict()
         self.store["written"] = query if self.moved else found  # before the writing: Streamlit may end a run there
         if self.moved and query != found:
             st.query_params.from_dict(query)
-        return urlencode(query)
 
 
 def show(
@@ -164,21 +262,42 @@ def show(
     answer: Callable[[State], Answer],
     *,
     functions: Sequence[Callable[..., Any]] = (),
-    below: Callable[[State], None] | None = None,
+    live: Live | None = None,
 ) -> None:
     """Draw the page of a card.
 
     answer     the answer at a state; quick, and the same for all visitors
     functions  whose source is shown
-    below      what the page itself puts under the figure, such as a live run
+    live       work of seconds that stands under the figure
     """
     st.set_page_config(page_title=f"{card.question} · Vitrine", layout="wide", initial_sidebar_state="collapsed")
-    visit = Visit(card)
-    query = visit.write_address()
-    found = answer(visit.values)
-    st.html(style(present=visit.present))
+    torch.set_num_threads(1)  # the networks of these pages are small, their visitors many
+    present = st.query_params.get("present") == "1"
+    st.html(style(present=present))
     if not st.context.is_embedded:
         st.html(head(card))
+    body(card, answer, live)
+    if not st.context.is_embedded and not present:
+        more(card, functions)
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """A run that cannot be read is said in words; the rest of the page goes on."""
+    try:
+        yield
+    except store.BadRun as error:
+        st.html(markup.notes([str(error)], error=True))
+
+
+@st.fragment
+@said()
+def body(card: Card, answer: Callable[[State], Answer], live: Live | None) -> None:
+    """All that changes when a visitor moves something; the rest of the page is not sent again."""
+    visit = Visit(card)
+    visit.arrive()
+    visit.write_address()
+    found = answer(visit.values)
     if visit.store["notes"]:
         st.html(markup.notes(visit.store["notes"]))
     with st.container(key="lab-columns"):
@@ -186,14 +305,57 @@ def show(
     with right, st.container(key="lab-answer"):
         figure(visit, found)
         st.html(markup.tiles(card, found.tiles) + (f"<div class='scrolls'>{found.table}</div>" if found.table else ""))
-        if below:
-            below(visit.values)
+        if live:
+            runs = "job" in visit.store
+            st.fragment(work, run_every=PAUSE_S if runs else None)(visit, live, runs=runs)
         if "tour" not in visit.hidden:
             tour(visit)
     with left:
         controls(visit, found.idle)
-    if not st.context.is_embedded and not visit.present:
-        more(card, functions, f"{st.context.url or ''}?{query}")
+
+
+def work(visit: Visit, live: Live, *, runs: bool) -> None:
+    """The button of a live run; while it runs, one slice of it, its progress, and a button that ends it.
+
+    runs  it ran when the page was drawn, and so this part is drawn anew by itself
+    """
+    job: Job | None = visit.store.get("job")
+    if runs and job:
+        take_turn(visit, job)
+        job = visit.store.get("job")
+    if runs != (job is not None):
+        visit.store["moved"] = True  # the state counts, not the address that this part was asked with
+        st.rerun()
+    if job is None:
+        st.button(live.label, key=visit.key("live"), on_click=visit.begin, args=(live,))
+        st.html(visit.store.get("reached", "<p></p>"))
+        return
+    st.progress(job.share, f"Waiting for your turn, number {job.place} in the queue." if job.place else "Training here")
+    st.button("Cancel", key=visit.key("cancel"), on_click=visit.end, args=("Cancelled; what was reached is shown.",))
+    st.html(job.html or "<p></p>")
+
+
+def take_turn(visit: Visit, job: Job) -> None:
+    """Compute one slice of a live run if it is its turn, and end it when it is over or its time is up."""
+    line = _line()
+    job.place = line.place(job)
+    if job.place:
+        return
+    begun, over = time.monotonic(), False
+    try:
+        while not over and time.monotonic() - begun < SLICE_S:
+            job.share, job.html = next(job.parts, (1.0, job.html))
+            over = job.share >= 1
+    finally:
+        # What a process's first run needs to load its libraries is not the visitor's.
+        job.spent_s += time.monotonic() - begun if job.began else 0.0
+        job.began = True
+        crowded = line.done(job, stays=not over)
+    if over:
+        visit.end("")
+    elif job.spent_s > (CROWDED_S if crowded else BUDGET_S):
+        why = ", since others are waiting" if crowded else ""
+        visit.end(f"Stopped after {job.spent_s:.0f} seconds{why}; what was reached so far is shown.")
 
 
 def style(*, present: bool) -> str:
@@ -292,22 +454,30 @@ def tour(visit: Visit) -> None:
                 )
 
 
-def more(card: Card, functions: Sequence[Callable[..., Any]], address: str) -> None:
-    """How it works, the source, and the worksheet."""
-    works, code, sheet = st.tabs(["How it works", "The code", "Worksheet"])
+@said()
+def more(card: Card, functions: Sequence[Callable[..., Any]]) -> None:
+    """How it works, the source, the scores, and the worksheet."""
+    works, code, measured, sheet = st.tabs(["How it works", "The code", "Scores and data", "Worksheet"])
     with works:
         st.markdown(card.idea)
         st.latex(card.formula)
         st.html(markup.symbols(card))
         st.html(markup.papers(card))
-        limits = "".join(f"<li>{markup.escape(limit)}</li>" for limit in card.limits)
-        st.html(f"<h3>Where it is weak</h3><ul>{limits}</ul>")
     with code:
         st.markdown("What the figure is drawn with, as it runs.")
         for function in functions:
             st.code(inspect.getsource(function), language="python")
+    with measured:
+        runs = {score.run: store.load(score.run) for score in card.scores}
+        st.html(f"<div class='scrolls plain'>{markup.scores(card, runs)}</div>")
     with sheet:
         st.markdown("The questions of the tour to print, with the address of this page; apart from it, the answers.")
+        visit, place = Visit(card), st.context.url or ""
+
+        def printed(*, answers: bool) -> str:
+            address = f"{place}?{urlencode(visit.query())}"  # as it is when the button is pressed
+            return markup.worksheet(card, answers=answers).replace(markup.ADDRESS, markup.escape(address))
+
         for label, answers in (("Worksheet", False), ("Answers", True)):
-            page = markup.worksheet(card, answers=answers).replace(markup.ADDRESS, markup.escape(address))
-            st.download_button(label, page, f"{card.slug}-{label.lower()}.html", "text/html", on_click="ignore")
+            name, content = f"{card.slug}-{label.lower()}.html", partial(printed, answers=answers)
+            st.download_button(label, content, name, "text/html", on_click="ignore")

@@ -84,9 +84,25 @@ def test_home_marks_the_pages_of_the_lab_with_its_address() -> None:
         home = client.get("/").text
         assert client.get("/concept/").status_code == 404, "it is no Space"
         assert list(client.get("/healthz").json()["topics"]) == ["idea_0"]
-    assert "href='http://192.0.2.7:8501/concept'" in home
+    assert "href='/lab/concept'" in home
     assert "Lab · http://192.0.2.7:8501" in home
     assert home.count("<section>") == 1, "in its family, beside the Spaces"
+
+
+def test_a_page_of_the_lab_is_reached_where_the_lab_runs() -> None:
+    topics = {"concept": replace(CARD, slug="concept", question="What is an idea?", surface="lab"), **made_up(1)}
+    with socket.create_server(("127.0.0.1", 0)) as runs:
+        address = f"http://127.0.0.1:{runs.getsockname()[1]}"
+        with TestClient(gallery.create(topics, plain_page, lab=address)) as client:
+            answer = client.get("/lab/concept", follow_redirects=False)
+            assert answer.headers["location"] == f"{address}/concept"
+            runs.close()
+            stopped = client.get("/lab/concept")
+            assert stopped.status_code == 503
+            assert "the lab is not running; make lab starts it" in stopped.text
+            assert client.get("/lab/idea_0").status_code == 404
+    with TestClient(gallery.create(topics, plain_page, lab="")) as client:
+        assert "What is an idea?" not in client.get("/").text
 
 
 def test_health(two: TestClient) -> None:

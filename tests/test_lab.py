@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from labs import CARDS, ROOT, opened, query_of, values_of
 from streamlit.testing.v1 import AppTest
 
-from core import draw, lab
+from core import draw, lab, store
 
 CARD = CARDS["optimizers"]
 NUMBER = next(param for param in CARD.params if param.kind == "number")
@@ -113,6 +114,75 @@ def test_a_move_counts_more_than_an_address_that_is_late() -> None:
         test.query_params[name] = value
     test.slider(f"{CARD.slug}-{NUMBER.name}").set_value(NUMBER.high).run()
     assert values_of(test, CARD)[NUMBER.name] == NUMBER.high
+
+
+def job() -> lab.Job:
+    return lab.Job(iter(()))
+
+
+def test_live_runs_take_turns_in_the_order_in_which_they_came() -> None:
+    line, first, second, third = lab.Line(), job(), job(), job()
+    assert line.place(first) == 0
+    assert line.place(second) == 2, "one computes, one waits"
+    assert line.done(first, stays=True), "somebody waits"
+    assert line.place(third) == 2
+    assert line.place(first) == 1
+    assert line.place(second) == 0
+    line.done(second, stays=False)
+    assert [line.place(first), line.place(third)] == [0, 2]
+    assert line.done(first, stays=False)
+    assert line.place(third) == 0
+    assert not line.done(third, stays=False)
+
+
+def test_who_cancels_or_closes_the_page_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    line, first, second, third = lab.Line(), job(), job(), job()
+    now = 0.0
+    monkeypatch.setattr(lab.time, "monotonic", lambda: now)
+    for each in (first, second, third):
+        if line.place(each) == 0:
+            line.done(each, stays=True)
+    line.leave(second)
+    now = lab.GONE_S + 1  # nobody has heard of the first one since
+    assert line.place(third) == 0
+
+
+def test_a_live_run_ends_at_its_budget_and_earlier_if_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def parts() -> Iterator[tuple[float, str]]:
+        nonlocal now
+        while True:
+            now += 0.2
+            yield 0.1, "so far"
+
+    def spent(*, crowded: bool) -> float:
+        line = lab.Line()
+        monkeypatch.setattr(lab, "_line", lambda: line)
+        visit, mine, other = lab.Visit(CARD), lab.Job(parts()), job()
+        visit.store["job"] = mine
+        while "job" in visit.store:
+            lab.take_turn(visit, mine)
+            if crowded and line.place(other) == 0:
+                line.done(other, stays=True)
+        assert "so far" in visit.store["reached"]
+        assert "Stopped after" in visit.store["reached"]
+        return mine.spent_s
+
+    monkeypatch.setattr(lab.time, "monotonic", lambda: now)
+    monkeypatch.setattr(lab.st, "session_state", {})
+    assert lab.BUDGET_S < spent(crowded=False) < lab.BUDGET_S + 2 * lab.SLICE_S
+    assert lab.CROWDED_S < spent(crowded=True) < lab.CROWDED_S + 2 * lab.SLICE_S
+
+
+def test_a_damaged_run_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise store.BadRun(f"{name}: model.safetensors is missing")
+
+    monkeypatch.setattr(store, "load", broken)
+    test = opened(CARDS["lr_range_test"])
+    assert not test.exception
+    assert "model.safetensors is missing" in words(test)
 
 
 def test_the_worksheet_is_offered_with_its_answers_apart() -> None:

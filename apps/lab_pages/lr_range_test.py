@@ -1,18 +1,15 @@
 """The page on the range test, alone: `streamlit run apps/lab_pages/lr_range_test.py`."""
 
-import time
+from collections.abc import Iterator
 
 import numpy as np
-import streamlit as st
 
 from core import draw, lab, loop, store
-from core.lab import Answer, State
+from core.lab import Answer, Live, State
 from core.markup import Tile
 from core.topics.lr_range_test import figures, method, recipe
 from core.topics.lr_range_test.card import CARD, RUN
 from core.topics.lr_range_test.method import BATCHES, RATES
-
-BUDGET_S = 10.0  # a live run stops by itself
 
 
 def answer(values: State) -> Answer:
@@ -40,24 +37,16 @@ def answer(values: State) -> Answer:
     )
 
 
-@st.fragment
-def live(values: State) -> None:
-    """The range test that is shown, trained anew on this machine, with progress; any click ends it."""
+def trained(values: State) -> Iterator[tuple[float, str]]:
+    """The range test that is shown, trained anew on this machine, rate by rate."""
     batch, count, repeat = int(values["batch"]), int(values["batches"]), int(values["repeat"])
-    if not st.button(f"Train it here, at most {BUDGET_S:.0f} seconds", key="lr_range_test-live"):
-        return
-    bar = st.progress(0.0)
-    st.button("Cancel", key="lr_range_test-cancel")  # Streamlit ends a run of the script when the next one begins
     network = recipe.restore(store.load(RUN))
-    begun, losses = time.monotonic(), []
+    losses: list[figures.Array] = []
     for rate in RATES:
-        if time.monotonic() - begun > BUDGET_S:
-            break
-        bar.progress(len(losses) / len(RATES), f"rate {rate:.2g}")
         found = recipe.trial(network, rate=float(rate), batches=count, batch=batch, seed=repeat)
         losses.append(np.nan_to_num(found.losses, nan=np.inf))
-    bar.empty()
-    st.html(figures.live_table(RATES[: len(losses)].tolist(), np.array(losses)))
+        told = f"Test {repeat + 1}, trained here: {len(losses)} rates, {count} batches of {batch} digits each"
+        yield len(losses) / len(RATES), figures.live_table(told, RATES[: len(losses)], np.array(losses))
 
 
 if __name__ == "__main__":
@@ -65,5 +54,5 @@ if __name__ == "__main__":
         CARD,
         answer,
         functions=[loop.range_test, method.line_slopes, method.end_drops, method.blew_up, method.picked, method.hit],
-        below=live,
+        live=Live("Train it here", trained),
     )

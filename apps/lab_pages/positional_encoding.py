@@ -74,6 +74,8 @@ def answer(values: State) -> Answer:
         idle=[
             *(["dim"] if encoding == "learnt" else []),
             *(["base"] if encoding in ("learnt", "none") else []),
+            *(["pair"] if view != "turn" else []),
+            *(["seed"] if view != "shuffle" and encoding == "none" else []),
         ],
     )
 

@@ -202,6 +202,20 @@ def test_two_visitors_are_apart(visit: Callable[..., Page]) -> None:
     assert query(second) == {"surface": "bowl"}
 
 
+def test_live_training_goes_on_beside_other_moves_and_can_be_cancelled(visit: Callable[..., Page]) -> None:
+    first, second = visit("/lr_range_test?batch=32&batches=40"), visit("/lr_range_test?batch=32&batches=40")
+    for page in (first, second):
+        page.get_by_role("button", name="Train it here").click()
+    first.get_by_role("button", name="Cancel").click()
+    first.wait_for_selector("text=Cancelled; what was reached is shown.")
+    slider(second, "Batches per rate").press("Home")
+    shows(second, "batches", "3")
+    # It ends by itself: with all rates, or at its budget on a machine that is busy.
+    second.get_by_role("button", name="Train it here").wait_for()
+    second.wait_for_function("document.querySelectorAll('table.race').length === 1")
+    assert "40 batches of 32 digits" in second.locator("table.race caption").inner_text()
+
+
 def test_the_tour_by_keyboard_in_front_of_a_class(visit: Callable[..., Page]) -> None:
     page = visit("/optimizers?present=1&hide=race")
     assert page.evaluate("parseFloat(getComputedStyle(document.documentElement).fontSize)") > 20

@@ -109,12 +109,19 @@ def test_ends_and_default_give_an_answer(card: Card, param: Param) -> None:
         assert len(json.dumps(answer.figure)) < 400_000, "it travels with every move of a slider"
 
 
+def shown(card: Card, **values: Value) -> tuple[Any, ...]:
+    """All that a visitor sees of an answer."""
+    answer = answer_of(card, **values)
+    return answer.figure, dict(answer.numbers), list(answer.tiles), answer.table
+
+
 @every_param
-def test_a_control_without_effect_has_none(card: Card, param: Param) -> None:
-    before = answer_of(card)
-    if param.name in before.idle:
-        for value in ends(param):
-            assert dict(answer_of(card, **{param.name: value}).numbers) == dict(before.numbers)
+def test_a_control_is_offered_where_it_has_an_effect_and_only_there(card: Card, param: Param) -> None:
+    choices = [{other.name: value} for other in card.params if other.kind == "choice" for value in other.choices]
+    for state in ({}, *(choice for choice in choices if param.name not in choice)):
+        before = shown(card, **state)
+        changes = any(shown(card, **state, **{param.name: value}) != before for value in ends(param))
+        assert changes == (param.name not in answer_of(card, **state).idle), state
 
 
 @every_param

@@ -1,6 +1,5 @@
 """The figure of the page: batch losses, what each rate scored, and what twenty range tests picked."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -115,11 +114,15 @@ def kept(losses: Array) -> list[float | None]:
     return [float(loss) if np.isfinite(loss) and loss < CEILING else None for loss in losses]
 
 
-def live_table(rates: Sequence[float], losses: Array) -> str:
-    """What a live run picked so far, by both rules."""
+def live_table(told: str, rates: Array, losses: Array) -> str:
+    """What a live run picked so far, by both rules.
+
+    told    what was run
+    rates   (tried,); losses (tried, batches)
+    """
     lines, ends = method.line_slopes(losses), method.end_drops(losses)
     rows = "".join(
         f"<tr><th scope='row'>{label}</th><td>{rates[int(falls.argmin())]:.3g}</td></tr>"
         for label, falls in (("line through all batches", lines), ("first against last batch", ends))
     )
-    return f"<table class='race'><caption>{len(rates)} rates tried, on this machine, now</caption>{rows}</table>"
+    return f"<table class='race'><caption>{told}</caption>{rows}</table>"

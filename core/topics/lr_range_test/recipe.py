@@ -23,7 +23,6 @@ from core import data, loop, store
 from core.topics.lr_range_test import method
 from core.topics.lr_range_test.method import BATCHES, MOST, RATES
 
-HELD_OUT = 360  # digits, the last ones
 REPEATS = 20
 SEEDS = (0, 1, 2)  # of the full short trainings
 
@@ -61,9 +60,9 @@ class Reader(nn.Module):
         return self.body(images)
 
 
-def digits() -> tuple[Tensor, Tensor]:
-    """scikit-learn's digits as (1797, 64) in [0, 1] with their labels."""
-    pixels, labels = data.small_digits()
+def digits(split: str = "all") -> tuple[Tensor, Tensor]:
+    """scikit-learn's digits as (N, 64) in [0, 1] with their labels."""
+    pixels, labels = data.small_digits(split)
     return pixels / 16, labels
 
 
@@ -79,7 +78,7 @@ def plain_descent(network: nn.Module, rate: float) -> torch.optim.Optimizer:
 
 def trial(network: Reader, *, rate: float, batches: int, batch: int, seed: int) -> loop.Trial:
     """One learning rate of a range test from this checkpoint, which is left as it was."""
-    examples = tuple(part[:-HELD_OUT] for part in digits())
+    examples = digits("train")
     options: dict[str, Any] = {"rates": [rate], "batches": batches, "batch": batch, "seed": seed}
     network.requires_grad_(True)
     return loop.range_test(network, examples, cross_entropy, make_optimizer=plain_descent, **options)[0]
@@ -96,7 +95,7 @@ def train(
 
 def range_tests(network: Reader, report: Callable[[str], None] = print) -> Tensor:
     """Batch losses of all range tests, (batch sizes, REPEATS, rates, MOST) float32; inf after a blow-up."""
-    examples = tuple(part[:-HELD_OUT] for part in digits())
+    examples = digits("train")
     network.requires_grad_(True)
     losses = np.full((len(BATCHES), REPEATS, len(RATES), MOST), np.inf, dtype=np.float32)
     for place, batch in enumerate(BATCHES):
@@ -118,7 +117,8 @@ def range_tests(network: Reader, report: Callable[[str], None] = print) -> Tenso
 
 def short_trainings(network: Reader, *, epochs: int, report: Callable[[str], None] = print) -> Tensor:
     """Loss on held-out digits after a full short training, (batch sizes, rates, seeds) float32; inf after a blow-up."""
-    images, labels = digits()
+    images, labels = digits("train")
+    unseen, truth = digits("test")
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.requires_grad_(True)
     ends = torch.full((len(BATCHES), len(RATES), len(SEEDS)), torch.inf)
@@ -128,7 +128,7 @@ def short_trainings(network: Reader, *, epochs: int, report: Callable[[str], Non
                 network.load_state_dict(start)
                 optimizer = plain_descent(network, float(rate))
                 for epoch in range(epochs):
-                    for chosen in loop.order(len(labels) - HELD_OUT, batch, loop.seed_of(seed, 7, epoch)):
+                    for chosen in loop.order(len(labels), batch, loop.seed_of(seed, 7, epoch)):
                         value = cross_entropy(network, images[chosen], labels[chosen])
                         optimizer.zero_grad(set_to_none=True)
                         value.backward()
@@ -136,7 +136,7 @@ def short_trainings(network: Reader, *, epochs: int, report: Callable[[str], Non
                     if not torch.isfinite(value):
                         break
                 with torch.inference_mode():
-                    end = cross_entropy(network, images[-HELD_OUT:], labels[-HELD_OUT:])
+                    end = cross_entropy(network, unseen, truth)
                 ends[place, column, row] = end.nan_to_num(torch.inf)
         report(f"short trainings with batches of {batch}")
     network.load_state_dict(start)
@@ -176,14 +176,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "preprocessing": {"size": [8, 8], "range": [0, 1], "channels": 1, "ink": "bright on dark"},
         "recipe": asdict(recipe),
         "data": [
-            {
-                "name": "digits",
-                "title": "UCI digits",
-                "use": "range tests and short trainings on 1,437 digits of 8x8 pixels, 360 held out",
-                "licence": "CC BY 4.0",
-                "origin": "Alpaydin and Kaynak 1998, bundled with scikit-learn",
-                "sha256": {},
-            }
+            data.SMALL_DIGITS | {"use": "range tests and short trainings on 1,437 digits of 8x8 pixels, 360 held out"}
         ],
     }
 

@@ -21,7 +21,6 @@ from core import data, loop, store
 from core.topics.optimizers import method
 from core.topics.optimizers.surfaces import FORMULAS, RATES, REACH
 
-HELD_OUT = 360  # digits, the last ones
 GRID = 61
 PROBES = 7  # every tenth line of the grid is measured again by evaluate
 
@@ -76,9 +75,9 @@ class Corners(nn.Module):
         return start + x * (first - start) + y * (second - start)
 
 
-def digits() -> tuple[Tensor, Tensor]:
-    """scikit-learn's digits as (1797, 64) in [0, 1] with their labels."""
-    pixels, labels = data.small_digits()
+def digits(split: str = "all") -> tuple[Tensor, Tensor]:
+    """scikit-learn's digits as (N, 64) in [0, 1] with their labels."""
+    pixels, labels = data.small_digits(split)
     return pixels / 16, labels
 
 
@@ -90,7 +89,7 @@ def train(
     folder, budget_s  unused: it takes seconds
     returns           the three corners, rounded to fp16, and no history
     """
-    images, labels = (part[:-HELD_OUT] for part in digits())
+    images, labels = digits("train")
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed_of(seed))
         corners = Corners(recipe.hidden)
@@ -113,7 +112,7 @@ def train(
 @torch.inference_mode()
 def losses(corners: Corners, count: int) -> Tensor:
     """The training loss on a grid over the plane, (count, count), x along the second axis."""
-    images, labels = (part[:-HELD_OUT] for part in digits())
+    images, labels = digits("train")
     line = np.linspace(*REACH, count)
     rows = [
         [F.cross_entropy(corners.logits(corners.place(x, y), images), labels) for x in map(float, line)]
@@ -128,7 +127,7 @@ def evaluate(corners: Corners, *, seed: int) -> dict[str, float]:
 
     returns accuracy_first, accuracy_second, loss_lowest and loss_mean (nat, of the coarse grid)
     """
-    images, labels = (part[-HELD_OUT:] for part in digits())
+    images, labels = digits("test")
     coarse = losses(corners, PROBES)
     accuracies = [
         float(corners.logits(weights, images).argmax(dim=1).eq(labels).float().mean())
@@ -154,16 +153,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "classes": list("0123456789"),
         "preprocessing": {"size": [8, 8], "range": [0, 1], "channels": 1, "ink": "bright on dark"},
         "recipe": asdict(recipe),
-        "data": [
-            {
-                "name": "digits",
-                "title": "UCI digits",
-                "use": "trained on 1,437 digits of 8x8 pixels, 360 held out",
-                "licence": "CC BY 4.0",
-                "origin": "Alpaydin and Kaynak 1998, bundled with scikit-learn",
-                "sha256": {},
-            }
-        ],
+        "data": [data.SMALL_DIGITS | {"use": "trained on 1,437 digits of 8x8 pixels, 360 held out"}],
     }
 
 

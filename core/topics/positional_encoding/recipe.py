@@ -18,8 +18,6 @@ from torch import Tensor, nn
 from core import data, loop, store
 from core.topics.positional_encoding.network import PixelReader
 
-HELD_OUT = 360  # digits, the last ones, by other writers than most of the rest
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -41,9 +39,9 @@ class Recipe:
 RECIPES = {"learnt": Recipe("learnt", keep_weights=True), "none": Recipe("none")}
 
 
-def digits() -> tuple[Tensor, Tensor]:
-    """scikit-learn's digits as (1797, 64) grey levels 0 to 16 with their labels."""
-    pixels, labels = data.small_digits()
+def digits(split: str = "all") -> tuple[Tensor, Tensor]:
+    """scikit-learn's digits as (N, 64) grey levels 0 to 16 with their labels."""
+    pixels, labels = data.small_digits(split)
     return pixels.long(), labels
 
 
@@ -56,7 +54,7 @@ def train(
     recipe: Recipe, *, seed: int, folder: Path | None = None, budget_s: float = float("inf")
 ) -> tuple[PixelReader, loop.History]:
     """Train one network from scratch; arguments and result as in every recipe."""
-    pixels, labels = (part[:-HELD_OUT] for part in digits())
+    pixels, labels = digits("train")
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed_of(seed))
         network = PixelReader(recipe.encoding)
@@ -84,7 +82,7 @@ def train(
 @torch.inference_mode()
 def evaluate(network: PixelReader, *, seed: int) -> dict[str, float]:
     """Accuracy on the 360 held-out digits, and on the same digits with their pixels shuffled, all in one way."""
-    pixels, labels = (part[-HELD_OUT:] for part in digits())
+    pixels, labels = digits("test")
     shuffle = torch.randperm(64, generator=torch.Generator().manual_seed(loop.seed_of(seed, 1)))
 
     def right(shown: Tensor) -> float:
@@ -105,16 +103,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "classes": list("0123456789"),
         "preprocessing": {"size": [8, 8], "range": [0, 16], "channels": 1, "ink": "bright on dark"},
         "recipe": asdict(recipe),
-        "data": [
-            {
-                "name": "digits",
-                "title": "UCI digits",
-                "use": "trained on 1,437 digits of 8x8 pixels, scored on 360",
-                "licence": "CC BY 4.0",
-                "origin": "Alpaydin and Kaynak 1998, bundled with scikit-learn",
-                "sha256": {},
-            }
-        ],
+        "data": [data.SMALL_DIGITS | {"use": "trained on 1,437 digits of 8x8 pixels, scored on 360"}],
     }
 
 
