@@ -3,6 +3,7 @@
 Weights are stored in fp16 anyway, so halving them in the graph loses nothing.
 """
 
+import base64
 import hashlib
 import subprocess
 import tarfile
@@ -10,17 +11,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 LIMIT_MB = 5.0
 SMALLEST = 1000  # numbers; smaller tensors stay as they are
-PACKAGE = "onnxruntime-web@1.30.0"
-# What of the package a page loads, with its sha256; the runtime without threads needs no more.
-RUNTIME = {
-    "ort.wasm.min.js": "faece07e84faa9001f5104bbe4e5c70861d06cb2376a0dea1fa0ad33a67adc81",
-    "ort-wasm-simd-threaded.mjs": "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b",
-    "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+# npm package -> what of it a page loads, with its sha256. The runtime without threads needs no more; of Plotly these
+# are the charts that pages have, a third of the whole.
+PACKAGES = {
+    "onnxruntime-web@1.30.0": {
+        "dist/ort.wasm.min.js": "faece07e84faa9001f5104bbe4e5c70861d06cb2376a0dea1fa0ad33a67adc81",
+        "dist/ort-wasm-simd-threaded.mjs": "e13f7f94fc51b4ca72b12faeb1ee95f4ace6dfbc8939bc718aabdc0a27c4299b",
+        "dist/ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
+    },
+    "plotly.js-cartesian-dist-min@4.1.1": {
+        "plotly-cartesian.min.js": "79542150855a52c567260e3137095dbe2b744e6d702a5cabe67da246942fba7a",
+    },
 }
 
 
@@ -81,26 +88,40 @@ def halve(model: "onnx.ModelProto") -> None:  # type: ignore[name-defined]  # no
 
 
 def runtime(folder: Path) -> list[Path]:
-    """The runtime's files in a folder, fetched through npm where they are not there, and checked.
+    """The files of PACKAGES in a folder, fetched through npm where they are not there, and checked.
 
     raises NoRuntime if npm is missing, there is no network, or a file is not the one that was tried
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not all((folder / name).is_file() for name in RUNTIME):
-        with TemporaryDirectory() as temporary:
-            try:
-                command = ["npm", "pack", "--silent", PACKAGE, "--pack-destination", temporary]
-                subprocess.run(command, check=True, capture_output=True, text=True, cwd=temporary)
-            except (OSError, subprocess.CalledProcessError) as error:
-                said = getattr(error, "stderr", "") or str(error)
-                raise NoRuntime(f"{PACKAGE} could not be fetched with npm: {said.strip()[:200]}") from error
-            (packed,) = Path(temporary).glob("*.tgz")
-            with tarfile.open(packed) as archive:
-                for name in RUNTIME:
-                    member = archive.extractfile(f"package/dist/{name}")
-                    assert member is not None
-                    (folder / name).write_bytes(member.read())
-    for name, expected in RUNTIME.items():
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
-            raise NoRuntime(f"{folder / name} is not the file of {PACKAGE} that was tried; delete it and try again")
-    return [folder / name for name in RUNTIME]
+    found = []
+    for package, wanted in PACKAGES.items():
+        places = {name: folder / Path(name).name for name in wanted}
+        if not all(place.is_file() for place in places.values()):
+            fetch(package, places)
+        for name, place in places.items():
+            if hashlib.sha256(place.read_bytes()).hexdigest() != wanted[name]:
+                raise NoRuntime(f"{place} is not the file of {package} that was tried; delete it and try again")
+        found += places.values()
+    return found
+
+
+def fetch(package: str, places: Mapping[str, Path]) -> None:
+    """Fetch files of an npm package: name in the package -> where to put it; raises NoRuntime."""
+    with TemporaryDirectory() as temporary:
+        try:
+            command = ["npm", "pack", "--silent", package, "--pack-destination", temporary]
+            subprocess.run(command, check=True, capture_output=True, text=True, cwd=temporary)
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", "") or str(error)
+            raise NoRuntime(f"{package} could not be fetched with npm: {said.strip()[:200]}") from error
+        (packed_file,) = Path(temporary).glob("*.tgz")
+        with tarfile.open(packed_file) as archive:
+            for name, place in places.items():
+                member = archive.extractfile(f"package/{name}")
+                assert member is not None
+                place.write_bytes(member.read())
+
+
+def packed(values: np.ndarray) -> str:
+    """Numbers as text that a page's script reads: their bytes, base64."""
+    return base64.b64encode(values.tobytes()).decode()

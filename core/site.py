@@ -13,6 +13,8 @@ page. Everything is named relative to the page, so the site opens from a USB fol
                                beside.json and browser.js; its runtime, assets/ort*, is loaded when first touched
 """
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -33,7 +35,10 @@ from core.moves import Answer, Moves
 HERE = Path(__file__).resolve().parent
 SLICES = HERE / "topics"
 WIDTH = 640  # of a picture on the home page, in pixels
-OF_A_RUN = re.compile(r"/vitrine/runs/(\w+/\w+)/(\w+\.jpeg)")
+QUALITY = 55  # of photographs in stored answers, 0 to 100: they are small, and nothing is computed from them
+OF_A_RUN = re.compile(r"/vitrine/runs/(\w+/\w+)/(\w+)\.jpeg")
+WHOLE = re.compile(r'(?<!\\)"data:image/[^"\\]+"')  # a picture that is a value of its own, not part of HTML
+PHOTO = re.compile(r"data:image/jpeg;base64,([\w+/=]+)")
 STYLES = ("apps/gallery.css", "core/page.css", "core/site.css")
 SCRIPTS = ("core/page.js", "core/site.js")
 
@@ -46,16 +51,19 @@ def build(spaces: Mapping[str, Moves], home: str, folder: Path, *, runtime: Path
     runtime where the browser's runtime lies, or is put once it is fetched; None: pages have no live part
     raises  NoRuntime if it cannot be fetched
     """
-    fetched = graph.runtime(runtime) if runtime else []
+    living = {slug for slug in spaces if runtime and (SLICES / slug / "browser.py").is_file()}
+    fetched = graph.runtime(runtime) if runtime and living else []
     deploy.clear(folder)
     assets = folder / "assets"
     assets.mkdir()
-    shutil.copyfile(str(files("plotly") / "package_data" / "plotly.min.js"), assets / "plotly.min.js")
+    slim = [path for path in fetched if path.name.startswith("plotly")]
+    plotly = slim[0] if slim else Path(str(files("plotly") / "package_data" / "plotly.min.js"))
+    shutil.copyfile(plotly, assets / "plotly.min.js")
     sheet = "\n".join([tokens(), *((ROOT / path).read_text(encoding="utf-8") for path in STYLES)])
     (assets / "site.css").write_text(sheet, encoding="utf-8")
     script = "\n".join((ROOT / path).read_text(encoding="utf-8") for path in SCRIPTS)
     (assets / "site.js").write_text(script, encoding="utf-8")
-    for path in fetched:
+    for path in set(fetched) - set(slim):
         shutil.copyfile(path, assets / path.name)
     for slug in spaces:
         shrink_pictures(slug, folder / "pictures")
@@ -63,8 +71,7 @@ def build(spaces: Mapping[str, Moves], home: str, folder: Path, *, runtime: Path
     front = {"title": "Vitrine", "emoji": deploy.EMOJI, "sdk": "static", "license": "apache-2.0"}
     (folder / "README.md").write_text(deploy.readme(front, "The static site of Vitrine.\n"), encoding="utf-8")
     for slug, space in spaces.items():
-        live = bool(fetched) and (SLICES / slug / "browser.py").is_file()
-        write_topic(space, folder / slug, live=live)
+        write_topic(space, folder / slug, live=slug in living)
 
 
 def tokens() -> str:
@@ -135,12 +142,15 @@ def write_topic(space: Moves, folder: Path, *, live: bool) -> None:
     kept = list(dict.fromkeys(told_as))  # several steps begin at the opening state
     data = f"[{','.join(kept)}]"
     for run, file in set(OF_A_RUN.findall(data)):
-        shutil.copyfile(store.load(run).path(file), folder / file)
-    data = OF_A_RUN.sub(r"\2", data)
+        (folder / f"{file}.webp").write_bytes(lighter(store.load(run).path(f"{file}.jpeg").read_bytes()))
+    data = OF_A_RUN.sub(r"\2.webp", data)
+    data = PHOTO.sub(lambda found: as_url(lighter(base64.b64decode(found[1]))), data)
+    pictures = list(dict.fromkeys(WHOLE.findall(data)))  # several answers show the same one
+    data = WHOLE.sub(lambda found: f"pictures[{pictures.index(found[0])}]", data)
     tour = json.dumps([told(step) for step in card.tour], ensure_ascii=False)
     places = [kept.index(text) for text in told_as]
     script = (
-        f"const kept = {data};\n"
+        f"const pictures = [{','.join(pictures)}];\nconst kept = {data};\n"
         f"vitrine.show({{answers: {places}.map((place) => kept[place]), tour: {tour}, measured: {measured(space)}}});\n"
     )
     (folder / "answers.js").write_text(script, encoding="utf-8")
@@ -150,6 +160,18 @@ def write_topic(space: Moves, folder: Path, *, live: bool) -> None:
     for name, answered in (("worksheet", False), ("worksheet-answers", True)):
         sheet = markup.worksheet(card, answers=answered).replace(markup.ADDRESS, "")
         (folder / f"{name}.html").write_text(sheet, encoding="utf-8")
+
+
+def lighter(jpeg: bytes) -> bytes:
+    """A photograph as WebP, about half as large."""
+    with Image.open(io.BytesIO(jpeg)) as picture, io.BytesIO() as out:
+        picture.save(out, "webp", quality=QUALITY, method=6)
+        return out.getvalue()
+
+
+def as_url(webp: bytes) -> str:
+    """A picture inside a page."""
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
 
 
 def write_network(space: Moves, folder: Path) -> None:

@@ -20,7 +20,7 @@ from core import deploy, graph, site
 from core.card import Card
 
 ROOT = Path(__file__).resolve().parent.parent
-RUNTIME = ROOT / "build" / "onnxruntime-web"
+RUNTIME = ROOT / "build" / "browser"
 PICTURE = "docs/pictures/{}-light.png"
 WORDS = """# {title}
 

@@ -45,7 +45,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
             "core.store",
         },
     ),
-    "core/graph.py": ({"torch", "onnx"}, set()),
+    "core/graph.py": ({"torch", "numpy", "onnx"}, set()),
     "core/publish.py": ({"huggingface_hub"}, {"core.card", "core.hub", "core.model_card", "core.store"}),
     "core/widgets.py": ({"gradio"}, {"core.card"}),
     "core/moves.py": (
@@ -68,7 +68,10 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
         {"core.draw", "core.store", "core.topics.{x}"},
     ),
     r"core/topics/(?P<x>\w+)/method.py": ({"torch", "numpy", "scipy"}, set()),
-    r"core/topics/(?P<x>\w+)/browser.py": ({"torch", "numpy"}, {"core.nets", "core.store", "core.topics.{x}"}),
+    r"core/topics/(?P<x>\w+)/browser.py": (
+        {"torch", "numpy"},
+        {"core.graph", "core.nets", "core.store", "core.topics.{x}"},
+    ),
     # Sentences as pieces, for which there is a library
     r"core/topics/(?P<x>\w+)/words.py": ({"tokenizers"}, {"core.topics.{x}"}),
     # What else of a method has a file of its own

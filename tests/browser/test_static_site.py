@@ -22,6 +22,9 @@ from playwright.sync_api import Browser, Page
 from core import card as cards
 from core import deploy, graph, store, upload
 from core.nets import DropoutCNN
+from core.topics.gan import walks
+from core.topics.gan.card import BEST
+from core.topics.gan.network import RiseGenerator
 from core.topics.mc_dropout import method
 from core.topics.mc_dropout.card import RUN
 from core.topics.mc_dropout.picture import framed, rotated
@@ -37,7 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as the script writes it; still, where the browser's runtime cannot be fetched."""
     folder = tmp_path_factory.mktemp("static")
     try:
-        graph.runtime(serving.ROOT / "build" / "onnxruntime-web")
+        graph.runtime(serving.ROOT / "build" / "browser")
         still = []
     except graph.NoRuntime:
         still = ["--still"]
@@ -109,7 +112,8 @@ class Live:
         act()
         self.page.wait_for_function("vitrine.answered")
         return self.page.evaluate(
-            "({...vitrine.answered, seen: [...vitrine.answered.seen], votes: [...vitrine.answered.votes]})"
+            "Object.fromEntries(Object.entries(vitrine.answered).map(([name, value]) => "
+            "[name, ArrayBuffer.isView(value) ? [...value] : value]))"
         )
 
 
@@ -121,10 +125,11 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def live(browser: Browser, site: Path) -> Iterator[Live]:
-    if not (site / "mc_dropout" / "network.onnx").is_file():
+def live(browser: Browser, site: Path, request: pytest.FixtureRequest) -> Iterator[Live]:
+    topic = getattr(request, "param", "mc_dropout")
+    if not (site / topic / "network.onnx").is_file():
         pytest.skip("the browser's runtime could not be fetched: npm and a network are needed once")
-    opened = Live(browser, site, "mc_dropout")
+    opened = Live(browser, site, topic)
     yield opened
     opened.close()
     assert all(url.startswith((opened.url, "data:", "blob:")) for url in opened.asked)
@@ -294,6 +299,47 @@ def test_a_drawn_digit_is_framed_and_answered_as_by_torch(live: Live, capsys: py
     page.click("#clear")
     page.click("#next")  # the tour takes over again
     assert page.locator("#input img").count()
+
+
+@pytest.mark.parametrize("live", ["gan"], indirect=True)
+def test_faces_are_drawn_as_by_torch(live: Live, capsys: pytest.CaptureFixture) -> None:
+    page, run = live.page, store.load(BEST)
+    page.wait_for_selector("#sheet")
+    assert not [url for url in live.asked if re.search(r"ort|onnx|beside", url)]
+    page.click("#other")
+    page.wait_for_function("vitrine.sheets === 1")
+    fresh = page.evaluate("sheet.toDataURL()")
+    page.select_option("#seed", "3")
+    page.wait_for_function("vitrine.sheets === 2")
+    assert page.evaluate("sheet.toDataURL()") != fresh
+    generator = run.fill(RiseGenerator(**run.network)).eval()
+    directions = run.tensors("directions.safetensors")["directions"].float()
+    worst = 0.0
+    box = page.locator("#sheet").bounding_box()
+    assert box
+    set_direction = """([number, step]) => {
+        const range = document.querySelectorAll("#directions input")[number];
+        range.value = step;
+        range.dispatchEvent(new Event("input"));
+    }"""
+    middle = {"x": 2.5 * box["width"] / 4, "y": 1.5 * box["height"] / 4}
+    page.focus("#sheet")
+    for face, steps, act in (
+        (6, (0, 0), lambda: page.click("#sheet", position=middle)),
+        (10, (0, 0), lambda: page.keyboard.press("ArrowDown")),
+        (10, (3, 0), lambda: page.evaluate(set_direction, [0, 3])),
+        (10, (3, -2), lambda: page.evaluate(set_direction, [1, -2])),
+    ):
+        found = live.answered(act)
+        assert found["face"] == face
+        latent = walks.moved(walks.sheet(generator.latent, 3)[face], directions, steps)
+        with torch.inference_mode():
+            expected = generator(latent[None]).flatten()
+        worst = max(worst, float((torch.tensor(found["picture"]) - expected).abs().max()))
+    with capsys.disabled():
+        print(f"\n  live faces differ from torch by at most {worst:.1g}", end="")
+    assert worst < 1e-4
+    picture(page, "gan-live")
 
 
 def test_opened_from_disk_the_page_says_where_it_is_live(read: Callable[..., Page], site: Path) -> None:

@@ -1,6 +1,5 @@
 """What of this topic runs in a browser without a server: the network as one graph, and the masks of one seed."""
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core import store
+from core.graph import packed
 from core.nets import DropoutCNN
 from core.topics.mc_dropout import method
 from core.topics.mc_dropout.card import CARD, RUN
@@ -69,8 +69,3 @@ def beside() -> dict[str, Any]:
         "masks": [packed(np.packbits(mask.numpy() > 0)) for mask in masks()],
         "samples": {label: packed(samples[name].numpy()) for name, label in choices.items()},
     }
-
-
-def packed(values: np.ndarray) -> str:
-    """Bytes as text."""
-    return base64.b64encode(values.tobytes()).decode()
