@@ -94,7 +94,7 @@ CARD = Card(
         Param(
             name="epoch",
             kind="whole",
-            default=20,
+            default=40,
             label="Epoch",
             help="Goes on in the training; at 0 nothing is learnt. Each network stops at its own last epoch.",
             low=0,
