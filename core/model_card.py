@@ -47,12 +47,12 @@ def for_hub(card: Card, run: Run, *, repository: str, picture: str) -> str:
         ],
     )
     seen, _, rest = body(card, run).partition("\n- weights: ")
-    use = f"""![An answer of the page that uses these weights]({picture})
+    use = f"""![An answer of the topic's page]({picture})
 
 The page, the code that trained them and the measurements are Vitrine's. With the project at hand:
 
 ```
-VITRINE_WEIGHTS=hub:{repository}@<commit> make run
+VITRINE_WEIGHTS=hub:{repository}@<commit> make {"lab" if card.surface == "lab" else "run"}
 ```
 
 """

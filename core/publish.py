@@ -179,6 +179,7 @@ class Hub:
 
     def _ask(self, call: Any, *arguments: Any, **options: Any) -> Any:
         """One question to the Hub; what goes wrong becomes a sentence."""
+        from huggingface_hub import get_token
         from huggingface_hub.errors import (
             HfHubHTTPError,
             HTTPError,
@@ -191,7 +192,9 @@ class Hub:
         except LocalTokenNotFoundError:
             raise CannotPublish("There is no token: run `hf auth login`, or set HF_TOKEN.") from None
         except HfHubHTTPError as error:
-            if call == self._api.model_info and isinstance(error, RepositoryNotFoundError):
+            # Whoever shows no token is told 401 of what is not there; with a token it means that the token is refused.
+            missing = error.response.status_code == 404 or not (self._api.token or get_token())
+            if call == self._api.model_info and isinstance(error, RepositoryNotFoundError) and missing:
                 raise
             raise CannotPublish(refusal(error.response.status_code, error)) from error
         # A connection that breaks off, a batch that was refused, a failed thread of the client.
@@ -210,7 +213,7 @@ def refusal(status: int, error: BaseException) -> str:
     if status == 401:
         return "The Hub refuses the token: it is wrong or has expired. Run `hf auth login`, or set HF_TOKEN."
     if status == 403:
-        return "The token may not write there: it needs the right to write, below this owner."
+        return f"The Hub does not let this token write there, below this owner: {first_line(error)}"
     if status in (409, 412):
         return "The repository changed while this was being sent. Run it again."
     return f"The Hub refuses ({status}): {first_line(error)}"

@@ -49,6 +49,8 @@ class Hub:
     tokens    access token -> who it belongs to
     broken    beginnings of requests ("PUT /lfs/", "POST /api/models/") of which the next one finds its
               connection cut: before it is heard, or, with a "!" in front, after it was done
+    refusal   what is said to a token that is not known
+    full      the owner's storage is full: no repository is made
     stored    content in Git LFS, by sha256
     """
 
@@ -58,6 +60,8 @@ class Hub:
         self.requests: list[str] = []
         self.tokens: dict[str, str] = {}
         self.broken: list[str] = []
+        self.refusal = "Invalid credentials in Authorization header"
+        self.full = False
         self.stored: dict[str, bytes] = {}
         self.stopped = threading.Event()
         self._port = 0
@@ -171,7 +175,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self._body()
         # What an address of the store is signed with stands in itself; all else asks for a token.
         known = self.path.startswith("/lfs/") or self._user()
-        return self._say(*(do(body) if known else (401, {"error": "Invalid credentials in Authorization header"})))
+        return self._say(*(do(body) if known else (401, {"error": self.hub.refusal})))
 
     def _user(self) -> str:
         return self.hub.tokens.get(self.headers.get("Authorization", "").removeprefix("Bearer "), "")
@@ -238,6 +242,8 @@ class Handler(BaseHTTPRequestHandler):
         repository = f"{owner}/{asked['name']}"
         if owner != self._user():
             return 403, {"error": "You have no right to write there"}
+        if self.hub.full:
+            return 403, {"error": "Storage limit reached"}
         if repository in self.hub.repositories:
             return 409, {"error": "You already created this model repo", "url": f"{self.hub.url}/{repository}"}
         self.hub.put(repository, "0" * 40, {".gitattributes": b"*.safetensors filter=lfs"})
@@ -286,7 +292,7 @@ class Handler(BaseHTTPRequestHandler):
     def _tell(self, repository: str) -> None:
         """A repository's state, with the hashes of its files."""
         if self.headers.get("Authorization") and not self._user():
-            return self._say(401, {"error": "Invalid credentials in Authorization header"})
+            return self._say(401, {"error": self.hub.refusal})
         if repository not in self.hub.repositories:
             # To somebody without a token the real Hub says 401, which the client reads as "not found".
             return self._head(404 if self._user() else 401, {"X-Error-Code": "RepoNotFound", "Content-Length": "0"})

@@ -187,7 +187,9 @@ def test_the_hub_goes_away(hub: Hub, run: store.Run) -> None:
     published(run)
 
 
-def test_a_token_that_expired(hub: Hub, run: store.Run) -> None:
+@pytest.mark.parametrize("said", ["Invalid credentials in Authorization header", "This token has expired"])
+def test_a_token_that_expired(hub: Hub, run: store.Run, said: str) -> None:
+    hub.refusal = said
     with pytest.raises(publish.CannotPublish, match="wrong or has expired"):
         publish.Hub(EXPIRED).owner()
     with pytest.raises(publish.CannotPublish, match="wrong or has expired"):
@@ -209,6 +211,12 @@ def test_a_token_may_not_write_below_another_owner(hub: Hub, run: store.Run) -> 
     assert publish.Hub(TOKEN).owner() == "curator"
     with pytest.raises(publish.CannotPublish, match="right to write"):
         publish.Hub(TOKEN).send(planned(run, owner="museum"))
+
+
+def test_the_owners_storage_is_full(hub: Hub, run: store.Run) -> None:
+    hub.full = True
+    with pytest.raises(publish.CannotPublish, match="Storage limit reached"):
+        publish.Hub(TOKEN).send(planned(run))
 
 
 @pytest.mark.parametrize("there", [{"weights.bin": b"?"}, {"config.json": b'{"run": "toy/plain"}'}])
