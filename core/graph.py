@@ -93,7 +93,7 @@ def runtime(folder: Path) -> list[Path]:
     raises NoRuntime if npm is missing, there is no network, or a file is not the one that was tried
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    found: list[Path] = []
     for package, wanted in PACKAGES.items():
         places = {name: folder / Path(name).name for name in wanted}
         if not all(place.is_file() for place in places.values()):

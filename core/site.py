@@ -242,8 +242,8 @@ def page(space: Moves, first: Mapping[str, Any], *, live: bool) -> str:
 <div id="tiles">{first["tiles"]}</div><p id="remark" class="small"></p></div></div>
 <section id="tour"><noscript><ol>{tour(card)}</ol></noscript>
 <div id="step" aria-live="polite"></div><p class="row-of-buttons"><button id="back">Step back</button>
-<button id="next">Next step</button></p><p class="small">Where a step speaks of a control, this page shows the answer that
-the control leads to.</p></section>
+<button id="next">Next step</button></p><p class="small">Where a step speaks of a control, this page shows the
+answer that it leads to.</p></section>
 <section><h2>How it works</h2><p>{escape(card.idea)}</p><div class="formula">{formula(card)}</div>
 <ul class="symbols">{sources}</ul>{markup.papers(card)}</section>
 <section><h2>Scores</h2><p class="small">{escape(line)}</p>

@@ -17,7 +17,7 @@ SEEDS, PICTURES, SLIDERS = 10, 16, 2  # sheets, pictures of each, and directions
 def graph(networks: Mapping[str, nn.Module]) -> tuple[nn.Module, dict[str, Tensor], list[str]]:
     """What is exported: the generator for one picture at a time, its noise (1, L), and the output's name."""
     generator = networks[BEST]
-    return generator, {"latent": torch.zeros(1, generator.latent)}, ["picture"]  # type: ignore[arg-type]
+    return generator, {"latent": torch.zeros(1, generator.latent)}, ["picture"]  # type: ignore[call-overload]
 
 
 def beside() -> dict[str, Any]:
