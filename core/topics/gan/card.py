@@ -25,7 +25,7 @@ PACES = {"fair": (1e-3, 1e-3), "collapse": (5e-3, 5e-4)}
 
 
 # What the directions of the best network do, named after looking at many faces.
-NAMED = ("tilts the head, hair to blue", "lightens hair and eyes", "darkens hair", "turns red hair green")
+NAMED = ("tilts the head, hair to blue", "lightens hair and eyes", "darkens hair", "turns brown hair blue-green")
 
 
 def _direction(number: int) -> Param:
