@@ -414,9 +414,7 @@ def digits() -> Examples:
     source  Alpaydin and Kaynak 1998, UCI Optical Recognition of Handwritten Digits, CC BY 4.0
     """
     small, labels = small_digits()
-    body = torch.nn.functional.interpolate(
-        small.view(-1, 1, 8, 8) / 16, size=(20, 20), mode="bilinear", align_corners=False
-    )
+    body = torch.nn.functional.interpolate(small.view(-1, 1, 8, 8), size=(20, 20), mode="bilinear", align_corners=False)
     images = torch.nn.functional.pad(body, (4, 4, 4, 4))
     return Examples(images, labels, tuple("0123456789"))
 
@@ -433,15 +431,19 @@ SMALL_DIGITS = {
 
 @cache
 def small_digits(split: str = "all") -> tuple[Tensor, Tensor]:
-    """The same digits as they are: grey levels 0 to 16 of 8x8 pixels, (N, 64) float32, and their labels.
+    """The same digits as they are: (N, 64) float32 in [0, 1], 17 greys, and their labels; not to be written to.
 
-    split  "train", the first 1,437; "test", the last 360, by other writers than most of the rest; or "all"
+    split   "train", the first 1,437; "test", the last 360, by other writers than most of the rest; or "all"
+    raises  ValueError for a split of another name
     """
     from sklearn.datasets import load_digits
 
+    parts = {"all": slice(None), "train": slice(-360), "test": slice(-360, None)}
+    if split not in parts:
+        raise ValueError(f"expected a split among {', '.join(parts)}, got {split!r}")
     bunch = load_digits()
-    part = {"all": slice(None), "train": slice(-360), "test": slice(-360, None)}[split]
-    return torch.from_numpy(bunch.data[part]).float(), torch.from_numpy(bunch.target[part]).long()
+    pixels, labels = bunch.data[parts[split]] / 16, bunch.target[parts[split]]
+    return torch.from_numpy(pixels).float(), torch.from_numpy(labels).long()
 
 
 def photographs() -> dict[str, Tensor]:

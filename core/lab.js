@@ -10,7 +10,10 @@ function library(address) {
     const script = document.createElement("script");
     script.src = address;
     script.onload = () => resolve(window.Plotly);
-    script.onerror = () => reject(new Error(`${address} did not come`));
+    script.onerror = () => {
+      window.vitrinePlotly = undefined; // the next figure tries again
+      reject(new Error(`${address} did not come`));
+    };
     document.head.append(script);
   });
   return window.vitrinePlotly;
@@ -82,9 +85,14 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const { figure } = root.latest;
     const layout = fitting(figure.layout, frame.clientWidth);
     frame.style.minHeight = layout.height + "px";
-    await Plotly.react(frame, { ...figure, layout, config: { displayModeBar: false, responsive: true } });
-    root.rewind ??= player(root, frame, Plotly);
-    root.rewind(figure);
+    // What is there already, in this width, goes on where its animation is.
+    const told = JSON.stringify([frame.clientWidth, figure]);
+    if (told !== root.told) {
+      root.told = told;
+      await Plotly.react(frame, { ...figure, layout, config: { displayModeBar: false, responsive: true } });
+      root.rewind ??= player(root, frame, Plotly);
+      root.rewind(figure);
+    }
     frame.dataset.drawn = Number(frame.dataset.drawn || 0) + 1;
   };
   library(data.plotly).then(async (Plotly) => {

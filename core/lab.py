@@ -9,11 +9,12 @@ every change and flickers.
 """
 
 import inspect
-import threading
-import time
+import logging
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,14 @@ from streamlit.components import v1, v2
 
 from core import draw, markup, store
 from core.card import Card, Param, Value
+from core.live import Job, Queue, advance
 from core.markup import Tile
 
 HERE = Path(__file__).resolve().parent
+log = logging.getLogger("vitrine")
 FLAGS = ("hide", "present")  # keys of the address that are no controls; `embed=true` is Streamlit's own
 MENU = 4  # so many choices stand side by side; more of them become a menu
-BUDGET_S, CROWDED_S = 10.0, 3.0  # of computing that a live run gets, alone and with others waiting
-SLICE_S = 0.25  # so long a live run computes in one go
-PAUSE_S = 0.4  # between two goes, in which the page hears its visitor
-GONE_S = 5.0  # whoever has not come for his turn for so long has left
+PAUSE_S = 0.4  # between two slices of a live run, in which the page hears its visitor
 State = Mapping[str, Value]
 
 FIGURE = """<div class="lab-figure"><div class="drawing" role="img"></div>
@@ -55,6 +55,7 @@ class Answer:
     numbers  name -> number, for the criteria of the tour
     table    HTML under the numbers, "" for none
     click    click(x, y) -> the controls that a click at this place of the figure changes
+    idle     names of the controls that have no effect at this state
     """
 
     figure: Mapping[str, Any]
@@ -62,7 +63,7 @@ class Answer:
     numbers: Mapping[str, float]
     table: str = ""
     click: Callable[[float, float], State] | None = None
-    idle: Sequence[str] = field(default_factory=tuple)
+    idle: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -70,72 +71,23 @@ class Live:
     """Work of seconds that a visitor starts by a button.
 
     label  of the button
-    start  start(values) -> parts of at most SLICE_S each: the share that is done, and the HTML of what was reached
+    start  start(values) -> the parts of a `live.Job`
     """
 
     label: str
     start: Callable[[State], Iterator[tuple[float, str]]]
 
 
-@dataclass
-class Job:
-    """A live run of one visitor.
-
-    parts    what is still to come
-    share    that is done, 0 to 1
-    html     of what was reached
-    spent_s  of computing
-    place    how many had their turn before it when it last asked
-    began    it has had a turn
-    """
-
-    parts: Iterator[tuple[float, str]]
-    share: float = 0.0
-    html: str = ""
-    spent_s: float = 0.0
-    place: int = 0
-    began: bool = False
-
-
-class Line:
-    """Visitors with live runs compute one after the other, each for a slice, in the order in which they came."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._seen: dict[int, float] = {}  # of each job, in the order of their turns: when its page last came
-        self._busy = False
-
-    def place(self, job: Job) -> int:
-        """How many are before this one; at 0 it has its turn, and `done` has to follow."""
-        with self._lock:
-            now = time.monotonic()
-            self._seen[id(job)] = now
-            here = [key for key, seen in self._seen.items() if now - seen < GONE_S]
-            self._seen = {key: self._seen[key] for key in here}
-            place = here.index(id(job)) + (1 if self._busy else 0)
-            self._busy = self._busy or place == 0
-            return place
-
-    def done(self, job: Job, *, stays: bool) -> bool:
-        """The slice is over; is anybody waiting? A job that stays goes to the end of the line."""
-        with self._lock:
-            self._busy = False
-            self._seen.pop(id(job), None)
-            crowded = bool(self._seen)
-            if stays:
-                self._seen[id(job)] = time.monotonic()
-            return crowded
-
-    def leave(self, job: Job) -> None:
-        """The visitor has cancelled it."""
-        with self._lock:
-            self._seen.pop(id(job), None)
+@st.cache_resource
+def _queue() -> Queue:
+    """One queue for all visitors of this process."""
+    return Queue()
 
 
 @st.cache_resource
-def _line() -> Line:
-    """One line for all visitors of this process."""
-    return Line()
+def _one_thread() -> None:
+    """The networks of these pages are small and their visitors many: threads would wait for each other."""
+    torch.set_num_threads(1)
 
 
 @st.cache_resource
@@ -160,46 +112,54 @@ class Visit:
 
     def __init__(self, card: Card) -> None:
         self.card = card
-        self.store = st.session_state.setdefault(f"lab {card.slug}", {})
+        self.kept = st.session_state.setdefault(f"lab {card.slug}", {})
 
     def arrive(self) -> None:
-        """Take the state from the address, where that is what the visitor changed."""
-        query = st.query_params.to_dict()
-        # A visitor's move runs the script before the browser's address has followed, so an address counts
-        # only if nothing was moved: at first, and when the visitor goes back or edits it.
-        self.moved = self.store.pop("moved", False)
-        if "values" not in self.store or (not self.moved and query != self.store.get("written")):
-            values, self.store["notes"] = self.card.read_address(query)
+        """Take the state from the address, where that is what the visitor changed; write it there, where not.
+
+        A visitor's move runs the script before the browser's address has followed, so an address counts only if
+        nothing was moved: at first, and when the visitor goes back or edits it. Every writing is a new entry in the
+        browser's history. If opening a page made one, Back would lead to the same page, which would write again.
+        """
+        query, kept = st.query_params.to_dict(), self.kept
+        moved = kept.pop("moved", False)
+        trusted = kept.pop("trusted", False) or moved
+        if "values" not in kept or (not trusted and query != kept.get("written")):
+            values, kept["notes"] = self.card.read_address(query)
             steps = Param("step", "whole", 1, "Tour step", "", low=1, high=len(self.card.tour))
             step, note = steps.clamp(query.get("step", 1))
-            self.store["notes"] += [note] if note else []
-            self.store |= {"values": values, "step": int(step) - 1, "chosen": None}
-            self.store["flags"] = {name: query[name] for name in FLAGS if name in query}
-            if "step" in query:
-                self.store["values"] = self.card.parse(self.card.tour[self.step].set)
+            kept["notes"] += [note] if note else []
+            kept |= {"values": values, "step": int(step) - 1, "chosen": None}
+            kept["flags"] = {name: query[name] for name in FLAGS if name in query}
+        if moved:
+            kept["written"] = self.query()  # before the writing: Streamlit may end a run there
+            if self.query() != query:
+                st.query_params.from_dict(self.query())
+        elif not trusted:
+            kept["written"] = query
 
     @property
     def values(self) -> dict[str, Value]:
-        return self.store["values"]
+        return self.kept["values"]
 
     @property
     def step(self) -> int:
-        return self.store["step"]
+        return self.kept["step"]
 
     @property
     def hidden(self) -> set[str]:
-        return set(self.store["flags"].get("hide", "").split(","))
+        return set(self.kept["flags"].get("hide", "").split(","))
 
     @property
     def present(self) -> bool:
-        return self.store["flags"].get("present") == "1"
+        return self.kept["flags"].get("present") == "1"
 
     def change(self, **changes: Value) -> None:
         """Move controls; what does not fit is clamped, and said."""
-        self.store["moved"], self.store["notes"] = True, []
+        self.kept["moved"], self.kept["notes"] = True, []
         for name, raw in changes.items():
             self.values[name], note = self.card.param(name).clamp(raw)
-            self.store["notes"] += [note] if note else []
+            self.kept["notes"] += [note] if note else []
 
     def take(self, name: str) -> None:
         """A widget was moved."""
@@ -213,29 +173,29 @@ class Visit:
             self.change(**click(*place))
 
     def go_to(self, step: int) -> None:
-        """Go to a step of the tour and set its controls."""
-        self.store |= {"step": min(max(step, 0), len(self.card.tour) - 1), "chosen": None}
-        self.change(**self.card.parse(self.card.tour[self.step].set))
+        """Go to a step of the tour; its controls are set with the visitor's answer, since they show the true one."""
+        self.kept |= {"step": min(max(step, 0), len(self.card.tour) - 1), "chosen": None, "moved": True}
 
     def choose(self, choice: int) -> None:
         """Answer the question of the step, from its state."""
-        self.store["chosen"] = choice
+        self.kept["chosen"] = choice
         self.change(**self.card.parse(self.card.tour[self.step].set))
 
     def reset(self) -> None:
         """Back to the opening state."""
-        self.store |= {"step": 0, "chosen": None}
+        self.kept |= {"step": 0, "chosen": None}
         self.change(**self.card.defaults())
 
     def begin(self, live: Live) -> None:
-        """Start a live run with the state of this moment."""
-        self.store["job"] = Job(live.start(dict(self.values)))
+        """Start a live run with the state of this moment; a second click in a hurry starts no other."""
+        if "job" not in self.kept:
+            self.kept["job"] = Job(live.start(dict(self.values)))
 
     def end(self, why: str) -> None:
-        """End it; what it reached stays on the page."""
-        job: Job = self.store.pop("job")
-        _line().leave(job)
-        self.store["reached"] = job.html + (markup.notes([why]) if why else "")
+        """End it, if it has not ended by itself meanwhile; what it reached stays on the page."""
+        if job := self.kept.pop("job", None):
+            _queue().leave(job)
+            self.kept["reached"] = job.html + (markup.notes([why]) if why else "")
 
     def key(self, name: str) -> str:
         """What a widget of this page is called in Streamlit."""
@@ -243,18 +203,8 @@ class Visit:
 
     def query(self) -> dict[str, str]:
         """What restores this page."""
-        return self.card.address(self.values) | self.store["flags"]
-
-    def write_address(self) -> None:
-        """Put the state into the browser's address once the visitor has moved something.
-
-        Every writing is a new entry in the browser's history. If opening a page made one, Back would lead to the
-        same page, which would write again.
-        """
-        query, found = self.query(), st.query_params.to_dict()
-        self.store["written"] = query if self.moved else found  # before the writing: Streamlit may end a run there
-        if self.moved and query != found:
-            st.query_params.from_dict(query)
+        step = {"step": str(self.step + 1)} if self.step else {}
+        return self.card.address(self.values) | self.kept["flags"] | step
 
 
 def show(
@@ -271,7 +221,7 @@ def show(
     live       work of seconds that stands under the figure
     """
     st.set_page_config(page_title=f"{card.question} · Vitrine", layout="wide", initial_sidebar_state="collapsed")
-    torch.set_num_threads(1)  # the networks of these pages are small, their visitors many
+    _one_thread()
     present = st.query_params.get("present") == "1"
     st.html(style(present=present))
     if not st.context.is_embedded:
@@ -296,85 +246,66 @@ def body(card: Card, answer: Callable[[State], Answer], live: Live | None) -> No
     """All that changes when a visitor moves something; the rest of the page is not sent again."""
     visit = Visit(card)
     visit.arrive()
-    visit.write_address()
     found = answer(visit.values)
-    if visit.store["notes"]:
-        st.html(markup.notes(visit.store["notes"]))
+    if visit.kept["notes"]:
+        st.html(markup.notes(visit.kept["notes"]))
     with st.container(key="lab-columns"):
-        right, left = st.columns([3, 2], gap="medium")
-    with right, st.container(key="lab-answer"):
+        wide, narrow = st.columns([3, 2], gap="medium")  # the figure first, as on a phone; lab.css puts it at the right
+    with wide, st.container(key="lab-answer"):
         figure(visit, found)
         st.html(markup.tiles(card, found.tiles) + (f"<div class='scrolls'>{found.table}</div>" if found.table else ""))
         if live:
-            runs = "job" in visit.store
-            st.fragment(work, run_every=PAUSE_S if runs else None)(visit, live, runs=runs)
+            running = "job" in visit.kept
+            st.fragment(work, run_every=PAUSE_S if running else None)(visit, live, running=running)
         if "tour" not in visit.hidden:
             tour(visit)
-    with left:
+    with narrow:
         controls(visit, found.idle)
 
 
-def work(visit: Visit, live: Live, *, runs: bool) -> None:
+@said()
+def work(visit: Visit, live: Live, *, running: bool) -> None:
     """The button of a live run; while it runs, one slice of it, its progress, and a button that ends it.
 
-    runs  it ran when the page was drawn, and so this part is drawn anew by itself
+    running  it ran when the page was drawn, and so this part is drawn anew by itself
     """
-    job: Job | None = visit.store.get("job")
-    if runs and job:
-        take_turn(visit, job)
-        job = visit.store.get("job")
-    if runs != (job is not None):
-        visit.store["moved"] = True  # the state counts, not the address that this part was asked with
+    if running and (job := visit.kept.get("job")):
+        try:
+            why = advance(_queue(), job)
+        except Exception as error:
+            ticket = uuid.uuid4().hex[:8]
+            log.error("a live run failed: %s on %s", ticket, visit.card.slug, exc_info=error)
+            why = f"Something broke here; what was reached is shown. The log has it as {ticket}."
+        if why is not None:
+            visit.end(why)
+    job = visit.kept.get("job")
+    if running != (job is not None):
+        visit.kept["trusted"] = True  # the state counts, not the address that this part was asked with
         st.rerun()
     if job is None:
         st.button(live.label, key=visit.key("live"), on_click=visit.begin, args=(live,))
-        st.html(visit.store.get("reached", "<p></p>"))
+        st.html(visit.kept.get("reached", "<p></p>"))
         return
-    st.progress(job.share, f"Waiting for your turn, number {job.place} in the queue." if job.place else "Training here")
+    st.progress(job.share, f"Waiting for your turn, number {job.ahead} in the queue." if job.ahead else "Training here")
     st.button("Cancel", key=visit.key("cancel"), on_click=visit.end, args=("Cancelled; what was reached is shown.",))
     st.html(job.html or "<p></p>")
 
 
-def take_turn(visit: Visit, job: Job) -> None:
-    """Compute one slice of a live run if it is its turn, and end it when it is over or its time is up."""
-    line = _line()
-    job.place = line.place(job)
-    if job.place:
-        return
-    begun, over = time.monotonic(), False
-    try:
-        while not over and time.monotonic() - begun < SLICE_S:
-            job.share, job.html = next(job.parts, (1.0, job.html))
-            over = job.share >= 1
-    finally:
-        # What a process's first run needs to load its libraries is not the visitor's.
-        job.spent_s += time.monotonic() - begun if job.began else 0.0
-        job.began = True
-        crowded = line.done(job, stays=not over)
-    if over:
-        visit.end("")
-    elif job.spent_s > (CROWDED_S if crowded else BUDGET_S):
-        why = ", since others are waiting" if crowded else ""
-        visit.end(f"Stopped after {job.spent_s:.0f} seconds{why}; what was reached so far is shown.")
-
-
 def style(*, present: bool) -> str:
     """The tokens and rules of the page, in the theme that the visitor's browser shows."""
-    dark = (
-        "<style>:root{color-scheme:dark;}" if st.context.theme.type == "dark" else "<style>:root{color-scheme:light;}"
-    )
-    place = 1 if st.context.theme.type == "dark" else 0
-    tokens = "".join(f"--vitrine-{name}:{pair[place]};" for name, pair in draw.TOKENS.items())
+    dark = st.context.theme.type == "dark"
+    tokens = "".join(f"--vitrine-{name}:{pair[dark]};" for name, pair in draw.TOKENS.items())
     larger = "html{font-size:140%;} header,.lab-head .claim{display:none;}" if present else ""
     rules = (HERE / "lab.css").read_text(encoding="utf-8")
-    return f"{dark}:root{{{tokens}--vitrine-area:{draw.PETROL};}}{rules}{larger}</style>"
+    scheme = "dark" if dark else "light"
+    return f"<style>:root{{color-scheme:{scheme};{tokens}--vitrine-area:{draw.PETROL};}}{rules}{larger}</style>"
 
 
 def head(card: Card) -> str:
     """Family, question and claim."""
     return (
-        f"<div class='lab-head'><p class='kicker'>{card.family}</p><h1>{card.question}</h1>"
-        f"<p class='claim'>{card.claim}</p></div>"
+        f"<div class='lab-head'><p class='kicker'>{markup.escape(card.family)}</p>"
+        f"<h1>{markup.escape(card.question)}</h1><p class='claim'>{markup.escape(card.claim)}</p></div>"
     )
 
 
@@ -428,12 +359,13 @@ def widget(visit: Visit, param: Param, *, disabled: bool) -> None:
     elif param.kind == "whole":
         st.slider(label, int(param.low), int(param.high), step=int(param.step), **told)
     else:
-        st.slider(label, float(param.low), float(param.high), step=float(param.step), **told)
+        digits = max(0, -Decimal(str(param.step)).as_tuple().exponent)  # type: ignore[operator]
+        st.slider(label, float(param.low), float(param.high), step=float(param.step), format=f"%.{digits}f", **told)
 
 
 def tour(visit: Visit) -> None:
     """One step: the question with its choices, then what to watch and why."""
-    chosen = visit.store["chosen"]
+    chosen = visit.kept["chosen"]
     step = visit.card.tour[visit.step]
     with st.container(key="lab-tour"):
         st.html(f"<div class='tour'>{markup.tour(visit.card, visit.step, chosen)}</div>")

@@ -7,6 +7,7 @@ import base64
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -118,10 +119,16 @@ def tour(card: Card, index: int, chosen: int | None) -> str:
     )
 
 
+def with_subscripts(text: str) -> str:
+    """Text with x_t and x_{t+1} as the formula has them."""
+    return re.sub(r"(?<=\w)_(?:\{([^}]+)\}|(\w)\b)", lambda found: f"<sub>{found[1] or found[2]}</sub>", escape(text))
+
+
 def symbols(card: Card) -> str:
     """Every symbol of the formula, named."""
     rows = "".join(
-        f"<tr><th scope='row'>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in card.symbols.items()
+        f"<tr><th scope='row'>{with_subscripts(name)}</th><td>{with_subscripts(text)}</td></tr>"
+        for name, text in card.symbols.items()
     )
     return f"<table class='plain'><caption>Symbols</caption>{rows}</table>"
 

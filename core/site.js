@@ -78,7 +78,7 @@ vitrine.live = (setup) => {
       document.head.append(element);
     });
   const load = async () => {
-    say("loading", "Loading the network and its runtime, some 20 MB, once.");
+    say("loading", `Loading the network and its runtime, ${place.dataset.megabytes} MB, once.`);
     try {
       await script("../assets/ort.wasm.min.js");
       ort.env.wasm.wasmPaths = new URL("../assets/", location.href).href;

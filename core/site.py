@@ -70,8 +70,9 @@ def build(spaces: Mapping[str, Moves], home: str, folder: Path, *, runtime: Path
     (folder / "index.html").write_text(relative_home(home, spaces), encoding="utf-8")
     front = {"title": "Vitrine", "emoji": deploy.EMOJI, "sdk": "static", "license": "apache-2.0"}
     (folder / "README.md").write_text(deploy.readme(front, "The static site of Vitrine.\n"), encoding="utf-8")
+    runtime_mb = sum(path.stat().st_size for path in assets.glob("ort*")) / 1e6
     for slug, space in spaces.items():
-        write_topic(space, folder / slug, live=slug in living)
+        write_topic(space, folder / slug, runtime_mb=runtime_mb if slug in living else None)
 
 
 def tokens() -> str:
@@ -133,7 +134,7 @@ def widget(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def write_topic(space: Moves, folder: Path, *, live: bool) -> None:
+def write_topic(space: Moves, folder: Path, *, runtime_mb: float | None) -> None:
     """One topic's page, its answers, its sheets to print, and what answers live."""
     card = space.card
     folder.mkdir()
@@ -154,9 +155,8 @@ def write_topic(space: Moves, folder: Path, *, live: bool) -> None:
         f"vitrine.show({{answers: {places}.map((place) => kept[place]), tour: {tour}, measured: {measured(space)}}});\n"
     )
     (folder / "answers.js").write_text(script, encoding="utf-8")
-    (folder / "index.html").write_text(page(space, answers[0], live=live), encoding="utf-8")
-    if live:
-        write_network(space, folder)
+    live_mb = 0.0 if runtime_mb is None else runtime_mb + write_network(space, folder)
+    (folder / "index.html").write_text(page(space, answers[0], live_mb=live_mb), encoding="utf-8")
     for name, answered in (("worksheet", False), ("worksheet-answers", True)):
         sheet = markup.worksheet(card, answers=answered).replace(markup.ADDRESS, "")
         (folder / f"{name}.html").write_text(sheet, encoding="utf-8")
@@ -174,13 +174,14 @@ def as_url(webp: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
 
 
-def write_network(space: Moves, folder: Path) -> None:
-    """What answers live: the graph, what its script needs beside it, and the script."""
+def write_network(space: Moves, folder: Path) -> float:
+    """What answers live: the graph, what its script needs beside it, and the script; returns MB of the first two."""
     room = cards.load(space.card.slug, "browser")
     module, example, outputs = room.graph(space.networks())
     graph.export(module, example, outputs, folder / "network.onnx")
     (folder / "beside.json").write_text(json.dumps(room.beside()), encoding="utf-8")
     shutil.copyfile(SLICES / space.card.slug / "browser.js", folder / "browser.js")
+    return sum((folder / name).stat().st_size for name in ("network.onnx", "beside.json")) / 1e6
 
 
 def measured(space: Moves) -> str:
@@ -217,14 +218,21 @@ def formula(card: Card) -> str:
     return "".join(f"<div>{part}</div>" for part in parts)
 
 
-def page(space: Moves, first: Mapping[str, Any], *, live: bool) -> str:
-    """A topic's page; what changes with the tour has a place with an id."""
-    script = '<script src="browser.js" defer></script>' if live else ""
+def page(space: Moves, first: Mapping[str, Any], *, live_mb: float) -> str:
+    """A topic's page; what changes with the tour has a place with an id.
+
+    live_mb  what its live part loads; 0 for a page without one
+    """
+    script = '<script src="browser.js" defer></script>' if live_mb else ""
+    live = f'<div id="live" data-megabytes="{live_mb:.0f}"></div><p id="loading" class="small" role="status"></p>'
     card = space.card
     runs = {score.run: store.load(score.run) for score in card.scores}
     score = card.scores[0]
     line = f"{score.label}: {markup.score_cell(score, runs[score.run].score(score.key))}"
-    sources = "".join(f"<li><b>{escape(symbol)}</b> {escape(meaning)}</li>" for symbol, meaning in card.symbols.items())
+    sources = "".join(
+        f"<li><b>{markup.with_subscripts(symbol)}</b> {markup.with_subscripts(meaning)}</li>"
+        for symbol, meaning in card.symbols.items()
+    )
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <title>{escape(card.question)} · Vitrine</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -237,7 +245,7 @@ def page(space: Moves, first: Mapping[str, Any], *, live: bool) -> str:
 <div class="exhibit">
 <div class="given"><div id="input">{first["input"]}</div>
 <p id="settings" class="small">{escape(first["settings"])}</p>
-{'<div id="live"></div><p id="loading" class="small" role="status"></p>' if live else ""}</div>
+{live if live_mb else ""}</div>
 <div class="answer"><div id="figure" class="figure"><div class="vitrine-figure" role="img"></div></div>
 <div id="tiles">{first["tiles"]}</div><p id="remark" class="small"></p></div></div>
 <section id="tour"><noscript><ol>{tour(card)}</ol></noscript>

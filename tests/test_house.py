@@ -56,7 +56,11 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
         {"gradio"},
         {"core.card", "core.draw", "core.markup", "core.moves", "core.serve", "core.store", "core.widgets"},
     ),
-    "core/lab.py": ({"streamlit", "plotly", "torch"}, {"core.card", "core.draw", "core.markup", "core.store"}),
+    "core/live.py": (set(), set()),
+    "core/lab.py": (
+        {"streamlit", "plotly", "torch"},
+        {"core.card", "core.draw", "core.live", "core.markup", "core.store"},
+    ),
     r"core/topics/(?P<x>\w+)/card.py": (set(), {"core.card"}),
     r"core/topics/(?P<x>\w+)/network.py": ({"torch", "transformers", "timm"}, {"core.nets", "core.topics.{x}.method"}),
     r"core/topics/(?P<x>\w+)/recipe.py": (

@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from labs import CARDS, ROOT, opened, query_of, values_of
 from streamlit.testing.v1 import AppTest
 
 from core import draw, lab, store
+from core.topics.lr_range_test import figures
 
 CARD = CARDS["optimizers"]
 NUMBER = next(param for param in CARD.params if param.kind == "number")
@@ -92,8 +92,11 @@ def test_present_shows_the_main_controls_larger() -> None:
 
 def test_an_address_with_a_step_opens_there() -> None:
     test = opened(CARD, step="3")
-    assert values_of(test, CARD) == CARD.parse(CARD.tour[2].set)
     assert "Tour 3 of 3" in words(test)
+    assert values_of(test, CARD) == CARD.defaults(), "its settings come with the answer, since they show the true one"
+    test.button(f"{CARD.slug}-choice-0").click().run()
+    assert values_of(test, CARD) == CARD.parse(CARD.tour[2].set)
+    assert query_of(test)["step"] == "3"
     assert "Tour 1 of 3" in words(opened(CARD, step="0"))
     assert "Tour 3 of 3" in words(opened(CARD, step="99"))
 
@@ -116,73 +119,49 @@ def test_a_move_counts_more_than_an_address_that_is_late() -> None:
     assert values_of(test, CARD)[NUMBER.name] == NUMBER.high
 
 
-def job() -> lab.Job:
-    return lab.Job(iter(()))
+def shown_after(test: AppTest, runs: int) -> str:
+    """What stands on the page after so many runs of its script, which a browser asks for by itself."""
+    for _ in range(runs):
+        test.run()
+    return " ".join(part.proto.body for part in test.get("html"))
 
 
-def test_live_runs_take_turns_in_the_order_in_which_they_came() -> None:
-    line, first, second, third = lab.Line(), job(), job(), job()
-    assert line.place(first) == 0
-    assert line.place(second) == 2, "one computes, one waits"
-    assert line.done(first, stays=True), "somebody waits"
-    assert line.place(third) == 2
-    assert line.place(first) == 1
-    assert line.place(second) == 0
-    line.done(second, stays=False)
-    assert [line.place(first), line.place(third)] == [0, 2]
-    assert line.done(first, stays=False)
-    assert line.place(third) == 0
-    assert not line.done(third, stays=False)
+def test_starting_a_live_run_writes_no_address_and_ends_with_its_result() -> None:
+    test = opened(CARDS["lr_range_test"])
+    test.button("lr_range_test-live").click().run()
+    assert query_of(test) == {}
+    assert "trained here" in shown_after(test, 1)
 
 
-def test_who_cancels_or_closes_the_page_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    line, first, second, third = lab.Line(), job(), job(), job()
-    now = 0.0
-    monkeypatch.setattr(lab.time, "monotonic", lambda: now)
-    for each in (first, second, third):
-        if line.place(each) == 0:
-            line.done(each, stays=True)
-    line.leave(second)
-    now = lab.GONE_S + 1  # nobody has heard of the first one since
-    assert line.place(third) == 0
+def test_a_live_run_that_fails_shows_what_it_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **options: Any) -> None:
+        raise ArithmeticError("no more")
+
+    test = opened(CARDS["lr_range_test"])
+    monkeypatch.setattr("core.topics.lr_range_test.recipe.trials", failing)
+    test.button("lr_range_test-live").click().run()
+    assert "Something broke here; what was reached is shown." in shown_after(test, 1)
+    assert [button.label for button in test.button].count("Train it here") == 1
 
 
-def test_a_live_run_ends_at_its_budget_and_earlier_if_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-
-    def parts() -> Iterator[tuple[float, str]]:
-        nonlocal now
-        while True:
-            now += 0.2
-            yield 0.1, "so far"
-
-    def spent(*, crowded: bool) -> float:
-        line = lab.Line()
-        monkeypatch.setattr(lab, "_line", lambda: line)
-        visit, mine, other = lab.Visit(CARD), lab.Job(parts()), job()
-        visit.store["job"] = mine
-        while "job" in visit.store:
-            lab.take_turn(visit, mine)
-            if crowded and line.place(other) == 0:
-                line.done(other, stays=True)
-        assert "so far" in visit.store["reached"]
-        assert "Stopped after" in visit.store["reached"]
-        return mine.spent_s
-
-    monkeypatch.setattr(lab.time, "monotonic", lambda: now)
+def test_ending_a_live_run_twice_is_ending_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lab.st, "session_state", {})
-    assert lab.BUDGET_S < spent(crowded=False) < lab.BUDGET_S + 2 * lab.SLICE_S
-    assert lab.CROWDED_S < spent(crowded=True) < lab.CROWDED_S + 2 * lab.SLICE_S
+    visit = lab.Visit(CARD)
+    visit.kept["job"] = lab.Job(iter(()), html="so far")
+    visit.end("")
+    visit.end("Cancelled")
+    assert visit.kept["reached"] == "so far"
 
 
 def test_a_damaged_run_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> None:
         raise store.BadRun(f"{name}: model.safetensors is missing")
 
+    figures.stored.cache_clear()
     monkeypatch.setattr(store, "load", broken)
     test = opened(CARDS["lr_range_test"])
     assert not test.exception
-    assert "model.safetensors is missing" in words(test)
+    assert words(test).count("model.safetensors is missing") == 2, "in place of the figure, and of the scores"
 
 
 def test_the_worksheet_is_offered_with_its_answers_apart() -> None:

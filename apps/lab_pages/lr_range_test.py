@@ -15,7 +15,7 @@ from core.topics.lr_range_test.method import BATCHES, RATES
 def answer(values: State) -> Answer:
     """One stored range test, and what all twenty picked by either rule."""
     batch, count = int(values["batch"]), int(values["batches"])
-    rule, repeat = str(values["rule"]), int(values["repeat"])
+    rule, repeat = str(values["rule"]), int(values["repeat"]) - 1
     stored = figures.stored()
     losses = stored.losses[BATCHES.index(batch), :, :, :count]
     best = stored.best(batch)
@@ -39,14 +39,14 @@ def answer(values: State) -> Answer:
 
 def trained(values: State) -> Iterator[tuple[float, str]]:
     """The range test that is shown, trained anew on this machine, rate by rate."""
-    batch, count, repeat = int(values["batch"]), int(values["batches"]), int(values["repeat"])
+    batch, count, repeat = int(values["batch"]), int(values["batches"]), int(values["repeat"]) - 1
     network = recipe.restore(store.load(RUN))
-    losses: list[figures.Array] = []
-    for rate in RATES:
-        found = recipe.trial(network, rate=float(rate), batches=count, batch=batch, seed=repeat)
-        losses.append(np.nan_to_num(found.losses, nan=np.inf))
+    losses = np.empty((0, count))
+    for rate in RATES.tolist():
+        found = recipe.trials(network, rates=[rate], batches=count, batch=batch, seed=repeat)
+        losses = np.concatenate([losses, found])
         told = f"Test {repeat + 1}, trained here: {len(losses)} rates, {count} batches of {batch} digits each"
-        yield len(losses) / len(RATES), figures.live_table(told, RATES[: len(losses)], np.array(losses))
+        yield len(losses) / len(RATES), figures.live_table(told, RATES[: len(losses)], losses)
 
 
 if __name__ == "__main__":

@@ -41,27 +41,29 @@ def answer(values: State) -> Answer:
         share = surface.share(np.array([x, y])).round(2)
         return {"x": float(share[0]), "y": float(share[1])}
 
-    schedule = values["schedule"]
+    schedule, chosen = values["schedule"], {values["a"], values["b"]}
+    effect = {
+        "period": schedule == "step",
+        "patience": schedule == "plateau",
+        "beta": values["race"] or chosen & {"momentum", "nesterov", "adam", "adamw"},
+        "beta2": values["race"] or chosen & {"rmsprop", "adam", "adamw"},
+    }
     options = {key: values[key] for key in OPTIONS}
     return Answer(
         figure=draw.to_json(figures.race_figure(name, (a, b), labels, sentence)),
         tiles=[
-            Tile("a", ends[0], f"A; at best {figures.rest(best_a)}, with step size {10**power_a:.2g}"),
-            Tile("b", ends[1], f"B; at best {figures.rest(best_b)}, with step size {10**power_b:.2g}"),
+            Tile(
+                "a", ends[0], f"A's loss at the end; lowest of the slider: {figures.rest(best_a)}, at {10**power_a:.2g}"
+            ),
+            Tile(
+                "b", ends[1], f"B's loss at the end; lowest of the slider: {figures.rest(best_b)}, at {10**power_b:.2g}"
+            ),
             Tile("rate", f"{a.rates[-1]:.2g}, {b.rates[-1]:.2g}", "step sizes at the end"),
         ],
         numbers={"loss_a": loss_a, "loss_b": loss_b, "best_a": best_a, "best_b": best_b},
         table=figures.race(name, int(values["steps"]), tuple(options.items())) if values["race"] else "",
         click=click,
-        idle=[
-            *(["period"] if schedule != "step" else []),
-            *(["patience"] if schedule != "plateau" else []),
-            *(
-                ["beta2"]
-                if not {values["a"], values["b"]} & {"rmsprop", "adam", "adamw"} and not values["race"]
-                else []
-            ),
-        ],
+        idle=[name for name, used in effect.items() if not used],
     )
 
 

@@ -48,35 +48,34 @@ def answer(values: State) -> Answer:
     if view == "map":
         figure = figures.map_figure(encoded, position, f"The {name} encoding of {PLACES} positions.")
     elif view == "distance":
-        told = f"Position {position} and the one {apart} further have a dot product of {numbers['same']:.2f}."
-        figure = figures.distance_figure(encoded, position, shift, told)
+        sentence = f"Position {position} and the one {apart} further have a dot product of {numbers['same']:.2f}."
+        figure = figures.distance_figure(encoded, position, shift, sentence)
     elif view == "turn":
-        told = f"Pair {pair} of the {name} encoding, at position {position} and {shift} further."
-        figure = figures.turn_figure(encoded, pair, position, shift, told)
+        sentence = f"Pair {pair} of the {name} encoding, at position {position} and {apart} further."
+        figure = figures.turn_figure(encoded, pair, position, shift, sentence)
     else:
-        told = f"Outputs of six words and of the same words shuffled differ by at most {numbers['difference']:.2g}."
-        figure = figures.shuffle_figure(before, after, order, told)
+        sentence = f"Outputs of six words and of the same words shuffled differ by at most {numbers['difference']:.2g}."
+        figure = figures.shuffle_figure(before, after, order, sentence)
         table = figures.shuffle_table(before, after)
+    effect = {
+        "dim": encoding != "learnt",
+        "base": encoding not in ("learnt", "none"),
+        "pair": view == "turn" and encoding != "none",
+        "seed": view == "shuffle" or encoding != "none",
+    }
+    told = encoding != "none"  # of nothing there is nothing to say
+    cut = "" if apart == shift else "; the table ends"
     return Answer(
         figure=draw.to_json(figure),
         tiles=[
-            Tile("same", f"{numbers['same']:.2f}", f"dot product, {apart} places apart"),
-            Tile(
-                "error",
-                f"{100 * numbers['error']:.0f} %" if numbers["error"] > 1e-9 else "0",
-                "a shift is no rotation by",
-            ),
-            Tile("spread", f"{numbers['spread']:.2f}" if numbers["spread"] > 1e-9 else "0", "depends on the position"),
+            Tile("same", f"{numbers['same']:.2f}" if told else "–", f"dot product, {apart} places apart{cut}"),
+            Tile("error", f"{100 * numbers['error']:.0f} %" if told else "–", "missed, if a shift is taken for a turn"),
+            Tile("spread", f"{numbers['spread']:.2f}" if told else "–", "difference between positions"),
             Tile("difference", f"{numbers['difference']:.2g}", "change when words are shuffled"),
         ],
         numbers=numbers,
         table=table,
-        idle=[
-            *(["dim"] if encoding == "learnt" else []),
-            *(["base"] if encoding in ("learnt", "none") else []),
-            *(["pair"] if view != "turn" else []),
-            *(["seed"] if view != "shuffle" and encoding == "none" else []),
-        ],
+        idle=[name for name, used in effect.items() if not used],
     )
 
 

@@ -6,7 +6,7 @@ import torch
 from labs import opened
 
 from apps.lab_pages import lr_range_test as page
-from core import loop, store
+from core import data, loop, store
 from core.topics.lr_range_test import figures, method, recipe
 from core.topics.lr_range_test.card import CARD, RUN
 from core.topics.lr_range_test.method import BATCHES, RATES
@@ -42,7 +42,7 @@ def test_a_hit_is_within_a_factor_of_two() -> None:
 
 def test_the_slopes_are_those_of_the_projects_own_range_test() -> None:
     network = recipe.restore(store.load(RUN))
-    examples = tuple(part[:400] for part in recipe.digits())
+    examples = tuple(part[:400] for part in data.small_digits())
     network.requires_grad_(True)
     trials = loop.range_test(
         network,
@@ -63,9 +63,9 @@ def test_the_slopes_are_those_of_the_projects_own_range_test() -> None:
 def test_a_stored_test_is_what_a_new_one_gives(batch: int, repeat: int, rate: int) -> None:
     network = recipe.restore(store.load(RUN))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    new = recipe.trial(network, rate=float(RATES[rate]), batches=12, batch=batch, seed=repeat)
+    (new,) = recipe.trials(network, rates=[float(RATES[rate])], batches=12, batch=batch, seed=repeat)
     kept = figures.stored().losses[BATCHES.index(batch), repeat, rate, :12]
-    np.testing.assert_allclose(new.losses, kept, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(new, kept, rtol=1e-3, atol=1e-4)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name]), "the checkpoint is left as it was"
 
@@ -106,5 +106,5 @@ def test_a_live_run_shows_its_picks() -> None:
         test.run()  # the next slice, which a browser asks for by itself
     assert not test.exception
     html = " ".join(part.proto.body for part in test.get("html"))
-    assert "trained here: 29 rates, 3 batches of 16 digits each" in html
+    assert "trained here: 29 rates, 3 batches of 8 digits each" in html
     assert "line through all batches" in html

@@ -10,7 +10,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from apps.lab_pages import optimizers as page
-from core import store
+from core import data, store
 from core.topics.optimizers import figures, method, recipe, surfaces
 from core.topics.optimizers.card import CARD, NAMES, RUN
 
@@ -217,7 +217,7 @@ def test_the_race_gives_every_method_its_best_step_size() -> None:
 def test_two_epochs_lower_the_loss() -> None:
     small = recipe.Recipe(epochs=2, hidden=8)
     corners, _ = recipe.train(small, seed=1)
-    images, labels = recipe.digits()
+    images, labels = data.small_digits()
     before, after = (
         float(torch.nn.functional.cross_entropy(corners.logits(weights, images), labels))
         for weights in corners.corners[:2]

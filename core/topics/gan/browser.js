@@ -5,9 +5,10 @@
   const SIDE = 64;
   const ACROSS = 4; // faces in a row of the sheet
   const FACES = ACROSS * ACROSS;
+  const SEEDS = 10; // whose noise travels, as browser.py has it
   const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
 
-  // Two independent normal numbers from two equal ones (Box and Muller 1958), as many pairs as are needed.
+  // Two independent normal numbers from two uniform ones (Box and Muller 1958), as many pairs as are needed.
   function normal(length) {
     const found = new Float32Array(length);
     for (let place = 0; place < length; place += 2) {
@@ -31,51 +32,45 @@
   }
 
   vitrine.live(({ place, network }) => {
+    const options = Array.from({ length: SEEDS }, (_, seed) => `<option>${seed}</option>`).join("");
     place.innerHTML = `
       <figure><figcaption>Faces drawn here, now <button id="other">Other noise</button></figcaption>
       <canvas id="sheet" width="${ACROSS * SIDE}" height="${ACROSS * SIDE}" role="img" tabindex="0"
       aria-label="A sheet of ${FACES} faces; a click or the arrow keys choose one"></canvas></figure>
       <div><canvas id="chosen" width="${SIDE}" height="${SIDE}" role="img" aria-label="The chosen face, larger"></canvas>
-      <label>or the noise of seed <select id="seed"><option value="">choose</option></select></label>
+      <label>or the noise of seed <select id="seed"><option value="">choose</option>${options}</select></label>
       <div id="directions"></div></div>`;
     const find = (id) => place.querySelector(`#${id}`);
     const [sheet, chosen] = [find("sheet").getContext("2d"), find("chosen").getContext("2d")];
-    const state = { noise: [], face: 0, steps: [0, 0] };
-    let asked = 0; // what was asked last; an older sheet stops where it is
+    const state = { noise: [], face: 0, steps: [], directions: [] };
+    const asked = { sheet: 0, face: 0 }; // what was asked last; an older sheet stops where it is
 
     const drawn = async (noise) => {
       const { ort, session, beside } = await network();
       const { picture } = await session.run({ latent: new ort.Tensor("float32", noise, [1, beside.length]) });
       return picture.data;
     };
-    const moved = (noise, beside) => {
-      const directions = floats(beside.directions);
-      return noise.map((value, unit) =>
-        state.steps.reduce((sum, step, number) => sum + step * directions[number * noise.length + unit], value),
+    const moved = (noise) =>
+      noise.map((value, unit) =>
+        state.steps.reduce((sum, step, number) => sum + step * state.directions[number * noise.length + unit], value),
       );
-    };
-    const mark = () => {
-      chosen.canvas.setAttribute("aria-label", `Face ${state.face + 1} of ${FACES}, larger`);
-    };
 
     const choose = async () => {
-      mark();
-      const { beside } = await network();
       if (!state.noise.length) return;
-      const mine = ++choose.asked;
-      const picture = await drawn(moved(state.noise[state.face], beside));
-      if (mine !== choose.asked) return;
+      const mine = ++asked.face;
+      const picture = await drawn(moved(state.noise[state.face]));
+      if (mine !== asked.face) return;
+      chosen.canvas.setAttribute("aria-label", `Face ${state.face + 1} of ${FACES}, larger`);
       chosen.putImageData(image(picture), 0, 0);
       vitrine.answered = { face: state.face, steps: [...state.steps], picture, seed: find("seed").value };
     };
-    choose.asked = 0;
 
     const draw = async (noises) => {
-      const mine = ++asked;
+      const mine = ++asked.sheet;
       state.noise = noises;
       for (const [number, noise] of noises.entries()) {
         const picture = await drawn(noise);
-        if (mine !== asked) return;
+        if (mine !== asked.sheet) return;
         sheet.putImageData(image(picture), SIDE * (number % ACROSS), SIDE * Math.floor(number / ACROSS));
         if (number === state.face) await choose();
         await new Promise((resolve) => setTimeout(resolve)); // each face is seen when it is there
@@ -83,11 +78,11 @@
       vitrine.sheets = (vitrine.sheets || 0) + 1; // for whoever looks behind the page
     };
 
-    const offer = async () => {
-      const { beside } = await network();
-      if (find("directions").childElementCount) return;
-      for (const seed of beside.sheets.keys()) find("seed").add(new Option(seed, seed));
-      beside.named.forEach((words, number) => {
+    // The sliders, once the network says what its directions do; each sheet begins with all of them in the middle.
+    const still = (beside) => {
+      state.directions = floats(beside.directions);
+      state.steps = beside.named.map(() => 0);
+      const labels = beside.named.map((words, number) => {
         const label = Object.assign(document.createElement("label"), { textContent: `Direction ${number + 1}: ${words} ` });
         const range = { type: "range", min: -4, max: 4, step: 0.1, value: 0 };
         const slider = label.appendChild(Object.assign(document.createElement("input"), range));
@@ -95,28 +90,21 @@
           state.steps[number] = Number(slider.value);
           choose();
         });
-        find("directions").append(label);
+        return label;
       });
+      find("directions").replaceChildren(...labels);
     };
-    const still = () => {
-      state.steps = [0, 0];
-      for (const slider of find("directions").querySelectorAll("input")) slider.value = 0;
-    };
-
     find("other").addEventListener("click", async () => {
       const { beside } = await network();
-      await offer();
       find("seed").value = "";
-      still();
+      still(beside);
       draw(Array.from({ length: FACES }, () => normal(beside.length)));
     });
-    find("seed").addEventListener("pointerdown", offer);
-    find("seed").addEventListener("focus", offer);
     find("seed").addEventListener("change", async () => {
-      if (find("seed").value === "") return;
       const { beside } = await network();
+      if (find("seed").value === "") return;
+      still(beside);
       const noise = floats(beside.sheets[Number(find("seed").value)]);
-      still();
       draw(Array.from({ length: FACES }, (_, number) => noise.slice(number * beside.length, (number + 1) * beside.length)));
     });
     sheet.canvas.addEventListener("click", (event) => {

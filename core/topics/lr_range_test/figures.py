@@ -1,4 +1,4 @@
-"""The figure of the page: batch losses, what each rate scored, and what twenty range tests picked."""
+"""The figure of the page: batch losses of one range test, and what twenty of them picked."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +15,7 @@ from core.topics.lr_range_test.method import BATCHES, RATES
 Array = NDArray[np.float64]
 RULES = {"line": method.line_slopes, "ends": method.end_drops}
 CEILING = 12.0  # losses above are not drawn
+HIGHEST = 4.2  # that the axis shows
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,13 @@ def test_figure(losses: Array, rule: str, picks: dict[str, Array], best: float, 
         fillcolor="rgba(128,128,128,0.22)", layer="below",
     )  # fmt: skip
     figure.update_layout(
-        xaxis={"domain": [0, 0.47], "title": {"text": "batch"}},
-        yaxis={"title": {"text": "batch loss"}, "range": [0, min(CEILING, 4.2)]},
+        xaxis={
+            "domain": [0, 0.47],
+            "title": {"text": "batch; orange: the picked rate, dashed: its fall", "font": {"size": 13}},
+        },
+        yaxis={"title": {"text": f"batch loss, cut off at {HIGHEST}"}, "range": [0, HIGHEST]},
         xaxis2={
-            "type": "log", "domain": [0.6, 1], "anchor": "y2", "range": [float(edges[0]), float(edges[-1])],
+            "type": "log", "domain": [0.6, 1], "anchor": "y2", "range": [float(edges[0]) - 0.1, float(edges[-1]) + 0.1],
             "title": {"text": "picked rate; grey: within 2 × of the best", "font": {"size": 13}, "standoff": 6},
             "tickfont": {"size": 13}, "gridcolor": draw.GRID, "fixedrange": True, "exponentformat": "power", "dtick": 1,
         },

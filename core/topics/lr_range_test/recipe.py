@@ -9,7 +9,7 @@ of the best in 12 of 20 tests, first against last in all: from fresh weights, wi
 for all rates, a jump of the loss misleads the line more than noise misleads the two ends.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core import data, loop, store
@@ -60,12 +61,6 @@ class Reader(nn.Module):
         return self.body(images)
 
 
-def digits(split: str = "all") -> tuple[Tensor, Tensor]:
-    """scikit-learn's digits as (N, 64) in [0, 1] with their labels."""
-    pixels, labels = data.small_digits(split)
-    return pixels / 16, labels
-
-
 def cross_entropy(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """The training loss."""
     return F.cross_entropy(network(images), labels)
@@ -76,12 +71,20 @@ def plain_descent(network: nn.Module, rate: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(network.parameters(), lr=rate)
 
 
-def trial(network: Reader, *, rate: float, batches: int, batch: int, seed: int) -> loop.Trial:
-    """One learning rate of a range test from this checkpoint, which is left as it was."""
-    examples = digits("train")
-    options: dict[str, Any] = {"rates": [rate], "batches": batches, "batch": batch, "seed": seed}
+def trials(network: Reader, *, rates: Sequence[float], batches: int, batch: int, seed: int) -> NDArray[np.float32]:
+    """Batch losses of a range test, (rates, batches), inf after a blow-up; the checkpoint stays as it is."""
     network.requires_grad_(True)
-    return loop.range_test(network, examples, cross_entropy, make_optimizer=plain_descent, **options)[0]
+    found = loop.range_test(
+        network,
+        data.small_digits("train"),
+        cross_entropy,
+        rates=rates,
+        batches=batches,
+        batch=batch,
+        seed=seed,
+        make_optimizer=plain_descent,
+    )
+    return np.nan_to_num([each.losses for each in found], nan=np.inf, posinf=np.inf).astype(np.float32)
 
 
 def train(
@@ -95,30 +98,18 @@ def train(
 
 def range_tests(network: Reader, report: Callable[[str], None] = print) -> Tensor:
     """Batch losses of all range tests, (batch sizes, REPEATS, rates, MOST) float32; inf after a blow-up."""
-    examples = digits("train")
-    network.requires_grad_(True)
-    losses = np.full((len(BATCHES), REPEATS, len(RATES), MOST), np.inf, dtype=np.float32)
+    rates, losses = RATES.tolist(), np.full((len(BATCHES), REPEATS, len(RATES), MOST), np.inf, dtype=np.float32)
     for place, batch in enumerate(BATCHES):
         for repeat in range(REPEATS):
-            trials = loop.range_test(
-                network,
-                examples,
-                cross_entropy,
-                rates=[float(rate) for rate in RATES],
-                batches=MOST,
-                batch=batch,
-                seed=repeat,
-                make_optimizer=plain_descent,
-            )
-            losses[place, repeat] = [found.losses for found in trials]
+            losses[place, repeat] = trials(network, rates=rates, batches=MOST, batch=batch, seed=repeat)
         report(f"range tests with batches of {batch}")
-    return torch.from_numpy(np.nan_to_num(losses, nan=np.inf, posinf=np.inf))
+    return torch.from_numpy(losses)
 
 
 def short_trainings(network: Reader, *, epochs: int, report: Callable[[str], None] = print) -> Tensor:
     """Loss on held-out digits after a full short training, (batch sizes, rates, seeds) float32; inf after a blow-up."""
-    images, labels = digits("train")
-    unseen, truth = digits("test")
+    images, labels = data.small_digits("train")
+    unseen, truth = data.small_digits("test")
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.requires_grad_(True)
     ends = torch.full((len(BATCHES), len(RATES), len(SEEDS)), torch.inf)
@@ -183,7 +174,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 
 def companions(network: Reader) -> dict[str, dict[str, Tensor]]:
     """What the page opens on, and a small input with its output."""
-    images = digits()[0][-4:]
+    images = data.small_digits("test")[0][-4:]
     with torch.inference_mode():
         output = network(images)
     return {"trials.safetensors": measure(network), "expected.safetensors": {"input": images, "output": output}}

@@ -213,7 +213,7 @@ CARD = Card(
             holds=(Bound("loss_a", ">=", 0.05), Bound("loss_b", "<=", 0.01)),
         ),
         Step(
-            ask="The same step size for both, 0.005. Who is nearer to the cross after 100 steps?",
+            ask="The same step size for both, 0.005. Who stands lower after 100 steps?",
             choices=("Adam", "momentum", "they tie"),
             right=1,
             set={"surface": "ravine", "a": "adam", "rate_a": -2.3, "b": "momentum", "rate_b": -2.3},
@@ -225,16 +225,17 @@ CARD = Card(
             holds=(Bound("loss_a", ">=", 1), Bound("loss_b", "<=", 0.01), Bound("best_a", "<=", 0.001)),
         ),
         Step(
-            ask="Beale's plain. Give Adam any step size you like: will it beat momentum from this start?",
-            choices=("yes, at the right step size", "no, at none of them"),
+            ask="Beale's plain. Try Adam at every step size of the slider: will it beat momentum from this start?",
+            choices=("yes, at one of them", "no, at none of them"),
             right=1,
             set={"surface": "beale", "a": "adam", "rate_a": -1, "b": "momentum", "rate_b": -2.5, "x": -0.8, "y": -0.2},
             then={"rate_a": 0.4},
-            look="Drag the step size of A through its whole range; its best is 10^0.4 = 2.5. Then switch "
+            look="Drag the step size of A through its whole range; the best of the slider is 10^0.4 = 2.5. Then switch "
             "on the race: how do the two fare from many starts?",
             why="From here the slope leads into a plain far from the lowest place. Momentum gathers speed on the "
-            "steep side and shoots across; Adam scales the steepness away, and the speed with it. No method wins "
-            "from every start: a ranking holds for a landscape, a start and a budget.",
+            "steep side and shoots across; Adam scales the steepness away, and the speed with it. (Between the settings "
+            "a lucky one may hit: the address with rate_a=0.09 lets Adam win.) No method wins from every start: a "
+            "ranking holds for a landscape, a start and a budget.",
             holds=(Bound("best_a", ">=", 0.1), Bound("loss_b", "<=", 0.01)),
         ),
     ),

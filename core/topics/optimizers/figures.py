@@ -174,8 +174,12 @@ def race(name: str, steps: int, options: tuple[tuple[str, float | str], ...]) ->
         above = np.where(np.isfinite(walks.losses[-1][best]), walks.losses[-1][best], np.inf) - chosen.lowest
         found.append((float(np.median(above)), float(np.mean(above <= goal)), float(10.0 ** RACE_RATES[best]), key))
     lowest = min(found)[0]
+
+    def name_of(key: str) -> str:
+        return NAMES[key] + (", with decay 0 the same as Adam" if key == "adamw" and not dict(options)["decay"] else "")
+
     rows = "".join(
-        f"<tr{' class=this' if median == lowest else ''}><th scope='row'>{escape(NAMES[key])}"
+        f"<tr{' class=this' if median == lowest else ''}><th scope='row'>{escape(name_of(key))}"
         f"{', lowest' if median == lowest else ''}</th><td>{rate:.2g}</td><td>{rest(median)}</td>"
         f"<td>{100 * share:.0f} %</td></tr>"
         for median, share, rate, key in found
@@ -183,6 +187,6 @@ def race(name: str, steps: int, options: tuple[tuple[str, float | str], ...]) ->
     return (
         f"<table class='race'><caption>{len(RACE_STARTS)} starts, {steps} steps; each method at the best of "
         f"{len(RACE_RATES)} step sizes, the same for all its starts</caption><tr><th scope='col'>method</th>"
-        f"<th scope='col'>step size</th><th scope='col'>median height at the end</th>"
+        f"<th scope='col'>step size</th><th scope='col'>median loss above the lowest</th>"
         f"<th scope='col'>starts that got below {goal:.2g}</th></tr>{rows}</table>"
     )

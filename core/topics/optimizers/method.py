@@ -176,7 +176,6 @@ class Plateau:
 
     def see(self, losses: Array) -> None:
         """Take note of the losses (...) at the points where a step was taken."""
-        # A loss below zero is better when it is larger in size, as torch's relative threshold has it too.
         better = losses < self.best * (1 - 1e-4)
         self.best = np.where(better, losses, self.best)
         self.waited = np.where(better, 0, self.waited + 1)

@@ -75,12 +75,6 @@ class Corners(nn.Module):
         return start + x * (first - start) + y * (second - start)
 
 
-def digits(split: str = "all") -> tuple[Tensor, Tensor]:
-    """scikit-learn's digits as (N, 64) in [0, 1] with their labels."""
-    pixels, labels = data.small_digits(split)
-    return pixels / 16, labels
-
-
 def train(
     recipe: Recipe, *, seed: int, folder: Path | None = None, budget_s: float = float("inf")
 ) -> tuple[Corners, None]:
@@ -89,7 +83,7 @@ def train(
     folder, budget_s  unused: it takes seconds
     returns           the three corners, rounded to fp16, and no history
     """
-    images, labels = digits("train")
+    images, labels = data.small_digits("train")
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed_of(seed))
         corners = Corners(recipe.hidden)
@@ -112,7 +106,7 @@ def train(
 @torch.inference_mode()
 def losses(corners: Corners, count: int) -> Tensor:
     """The training loss on a grid over the plane, (count, count), x along the second axis."""
-    images, labels = digits("train")
+    images, labels = data.small_digits("train")
     line = np.linspace(*REACH, count)
     rows = [
         [F.cross_entropy(corners.logits(corners.place(x, y), images), labels) for x in map(float, line)]
@@ -127,7 +121,7 @@ def evaluate(corners: Corners, *, seed: int) -> dict[str, float]:
 
     returns accuracy_first, accuracy_second, loss_lowest and loss_mean (nat, of the coarse grid)
     """
-    images, labels = digits("test")
+    images, labels = data.small_digits("test")
     coarse = losses(corners, PROBES)
     accuracies = [
         float(corners.logits(weights, images).argmax(dim=1).eq(labels).float().mean())
@@ -160,7 +154,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 @torch.inference_mode()
 def companions(corners: Corners) -> dict[str, dict[str, Tensor]]:
     """The grid that the page draws, and a small input with its output."""
-    images = digits()[0][-4:]
+    images = data.small_digits("test")[0][-4:]
     return {
         "cut.safetensors": {"losses": losses(corners, GRID)},
         "expected.safetensors": {"input": images, "output": corners(images)},

@@ -10,7 +10,7 @@ CARD = Card(
     surface="lab",
     family="Language",
     question="How does attention know the order?",
-    claim="It does not, unless somebody tells it. Four ways to tell it, and what each one keeps of a distance.",
+    claim="It does not, unless somebody tells it. Three ways to tell it, and what each one keeps of a distance.",
     cover={"view": "map"},
     params=(
         Param(
@@ -137,8 +137,8 @@ CARD = Card(
             look="Move Position: the orange curve changes its shape, and the thin ones of other places lie apart. "
             "Choose sinusoidal: all curves fall on one.",
             why="A learnt table keeps what helped its task, reading digits pixel by pixel: with it the network reads "
-            "most held-out digits, without any few. It promises nothing else. A shift is no rotation, what was "
-            "learnt at one place says nothing about the next, and there is no place 65.",
+            "four of five held-out digits, without any one of four. It promises nothing else. A shift is no rotation, "
+            "what was learnt at one place says nothing about the next, and there is no place 65.",
             holds=(Bound("error", ">=", 0.5), Bound("spread", ">=", 0.1)),
         ),
     ),
@@ -159,10 +159,10 @@ CARD = Card(
     not_this="A large dot product does not mean that attention looks there: queries and keys are learnt, and may use "
     "the pattern or not. And no encoding makes a network work at lengths that it never saw.",
     tiles={
-        "same": "The dot product of position and position + shift, over the length squared of the first: 1 is the "
+        "same": "The dot product of position and position + shift, over that of the first with itself: 1 is the "
         "same place. For rotary: of a vector of ones, turned to both.",
         "error": "How far one rotation per pair misses: the mean distance between the turned pairs of all positions "
-        "and the pairs a shift further on, over their mean length; 0 if a shift is a rotation.",
+        "and the pairs a shift further on, over the root of their mean squared length; 0 % if a shift is a rotation.",
         "spread": "How much the dot product at this shift differs between positions: its standard deviation over all "
         "positions, over the mean length squared; 0 if only the distance counts.",
         "difference": "The largest difference between a word's outputs in the sentence and in the shuffled one, over "

@@ -58,11 +58,10 @@ def distance_figure(encoded: Tensor, position: int, shift: int, sentence: str) -
     """The dot product of one position with all others, over their distance; thin lines for other positions."""
     figure = draw.figure(height=HEIGHT, sentence=sentence)
     products = encoded @ encoded.T
-    scale = max(1e-12, float((encoded**2).sum(dim=1).mean()))
     for other in (4, 20, 36, 52, position):
-        mine = other == position
+        mine, own = other == position, products[other, other].clamp_min(1e-12)
         figure.add_scatter(
-            x=(PLACE - other).tolist(), y=(products[other] / scale).tolist(), mode="lines+markers" if mine else "lines",
+            x=(PLACE - other).tolist(), y=(products[other] / own).tolist(), mode="lines+markers" if mine else "lines",
             line={"width": 2 if mine else 1, "color": draw.VERMILION if mine else draw.MID_TEXT},
             marker={"size": 5}, opacity=1 if mine else 0.6,
             hovertemplate=f"position {other} and one %{{x}} further: %{{y:.3f}}<extra></extra>",
@@ -78,7 +77,7 @@ def distance_figure(encoded: Tensor, position: int, shift: int, sentence: str) -
     )
     figure.update_layout(
         xaxis={"title": {"text": "distance, in positions"}, "range": [-PLACES, PLACES]},
-        yaxis={"title": {"text": "dot product, own = 1"}},
+        yaxis={"title": {"text": "dot product, with itself = 1"}},
     )
     return figure
 
@@ -109,6 +108,8 @@ def turn_figure(encoded: Tensor, pair: int, position: int, shift: int, sentence:
         )  # fmt: skip
     for place in (*range(max(0, -shift), min(PLACES, PLACES - shift)), position):
         figure.add_frame(f"position {place}", (1, 2), arms(place))
+    if not points.any():
+        figure.add_annotation(x=0, y=0, text="nothing is told, so nothing turns", showarrow=False, yshift=24)
     reach = 1.15 * max(1e-6, float(points.abs().max()))
     figure.update_layout(
         showlegend=True,

@@ -42,7 +42,7 @@ RECIPES = {"learnt": Recipe("learnt", keep_weights=True), "none": Recipe("none")
 def digits(split: str = "all") -> tuple[Tensor, Tensor]:
     """scikit-learn's digits as (N, 64) grey levels 0 to 16 with their labels."""
     pixels, labels = data.small_digits(split)
-    return pixels.long(), labels
+    return (16 * pixels).long(), labels
 
 
 def cross_entropy(network: nn.Module, pixels: Tensor, labels: Tensor) -> Tensor:
