@@ -119,6 +119,12 @@ def test_a_move_counts_more_than_an_address_that_is_late() -> None:
     assert values_of(test, CARD)[NUMBER.name] == NUMBER.high
 
 
+@pytest.fixture(autouse=True)
+def nobody_waits() -> None:
+    """The queue of live runs is one for the whole process."""
+    lab._queue.clear()
+
+
 def shown_after(test: AppTest, runs: int) -> str:
     """What stands on the page after so many runs of its script, which a browser asks for by itself."""
     for _ in range(runs):

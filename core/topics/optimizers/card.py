@@ -233,7 +233,7 @@ CARD = Card(
             look="Drag the step size of A through its whole range; the best of the slider is 10^0.4 = 2.5. Then switch "
             "on the race: how do the two fare from many starts?",
             why="From here the slope leads into a plain far from the lowest place. Momentum gathers speed on the "
-            "steep side and shoots across; Adam scales the steepness away, and the speed with it. (Between the settings "
+            "steep side and shoots across; Adam scales the steepness away, and the speed with it. (Between settings "
             "a lucky one may hit: the address with rate_a=0.09 lets Adam win.) No method wins from every start: a "
             "ranking holds for a landscape, a start and a budget.",
             holds=(Bound("best_a", ">=", 0.1), Bound("loss_b", "<=", 0.01)),
