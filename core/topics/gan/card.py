@@ -111,7 +111,7 @@ CARD = Card(
             choices=PHOTOS,
             main=False,
         ),
-        _place("face", "Chosen picture", 27, "Its number on the sheet, from 0; a click on the sheet sets it."),
+        _place("face", "Chosen picture", 13, "Its number on the sheet, from 0; a click on the sheet sets it."),
         _direction(3),
         _direction(4),
         Param(

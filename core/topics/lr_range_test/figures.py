@@ -14,8 +14,7 @@ from core.topics.lr_range_test.method import BATCHES, RATES
 
 Array = NDArray[np.float64]
 RULES = {"line": method.line_slopes, "ends": method.end_drops}
-CEILING = 12.0  # losses above are not drawn
-HIGHEST = 4.2  # that the axis shows
+LOWEST, CEILING = 0.3, 20.0  # the axis of losses; what lies outside is not drawn
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,11 @@ def test_figure(losses: Array, rule: str, picks: dict[str, Array], best: float, 
             hovertemplate=f"rate {RATES[place]:.2g}, batch %{{x}}: loss %{{y:.2f}}<extra></extra>",
         )  # fmt: skip
     mine = losses[winner]
-    ends = [mine[0], mine[-1]]
-    if rule == "line":
-        slope = float(method.line_slopes(mine))
-        ends = [mine.mean() - slope * steps.mean(), mine.mean() + slope * steps.mean()]
+    # What the rule sees: a straight line, which a logarithmic axis bends.
+    slope = float(method.line_slopes(mine)) if rule == "line" else float(mine[-1] - mine[0]) / steps[-1]
+    height = mine.mean() if rule == "line" else (mine[0] + mine[-1]) / 2
     figure.add_scatter(
-        x=[0, int(steps[-1])], y=[float(end) for end in ends], mode="lines", hoverinfo="skip",
+        x=steps.tolist(), y=kept(height + slope * (steps - steps.mean())), mode="lines", hoverinfo="skip",
         line={"width": 3, "color": draw.PETROL, "dash": "dash"},
     )  # fmt: skip
     edges = np.log10(RATES)
@@ -90,7 +88,10 @@ def test_figure(losses: Array, rule: str, picks: dict[str, Array], best: float, 
             "domain": [0, 0.47],
             "title": {"text": "batch; orange: the picked rate, dashed: its fall", "font": {"size": 13}},
         },
-        yaxis={"title": {"text": f"batch loss, cut off at {HIGHEST}"}, "range": [0, HIGHEST]},
+        yaxis={
+            "title": {"text": "batch loss"}, "type": "log", "range": np.log10([LOWEST, CEILING]).tolist(),
+            "tickvals": [0.5, 1, 2, 5, 10, 20],
+        },
         xaxis2={
             "type": "log", "domain": [0.6, 1], "anchor": "y2", "range": [float(edges[0]) - 0.1, float(edges[-1]) + 0.1],
             "title": {"text": "picked rate; grey: within 2 × of the best", "font": {"size": 13}, "standoff": 6},
@@ -115,7 +116,7 @@ def test_figure(losses: Array, rule: str, picks: dict[str, Array], best: float, 
 
 def kept(losses: Array) -> list[float | None]:
     """Losses as they can be drawn: nothing where they blew up."""
-    return [float(loss) if np.isfinite(loss) and loss < CEILING else None for loss in losses]
+    return [float(loss) if LOWEST < loss < CEILING else None for loss in losses]
 
 
 def live_table(told: str, rates: Array, losses: Array) -> str:
