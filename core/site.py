@@ -27,7 +27,7 @@ from typing import Any
 from PIL import Image
 
 from core import card as cards
-from core import deploy, draw, graph, markup, store
+from core import deploy, draw, graph, markup, npm, store
 from core.card import Card, Step, Value
 from core.imports import ROOT
 from core.moves import Answer, Moves
@@ -48,23 +48,21 @@ def build(spaces: Mapping[str, Moves], home: str, folder: Path, *, runtime: Path
 
     spaces  slug -> page
     home    the gallery's home page, with addresses as the gallery has them
-    runtime where the browser's runtime lies, or is put once it is fetched; None: pages have no live part
-    raises  NoRuntime if it cannot be fetched
+    runtime where the packages for the browser lie, or are put once they are fetched; None: pages have no live part
+    raises  npm.NotFetched if it cannot be fetched
     """
     living = {slug for slug in spaces if runtime and (SLICES / slug / "browser.py").is_file()}
-    fetched = graph.runtime(runtime) if runtime and living else []
+    fetched = npm.files(runtime) if runtime and living else []
     deploy.clear(folder)
     assets = folder / "assets"
     assets.mkdir()
-    slim = [path for path in fetched if path.name.startswith("plotly")]
-    plotly = slim[0] if slim else Path(str(files("plotly") / "package_data" / "plotly.min.js"))
-    shutil.copyfile(plotly, assets / "plotly.min.js")
+    whole = Path(str(files("plotly") / "package_data" / "plotly.min.js"))
+    for path in fetched or [whole]:
+        shutil.copyfile(path, assets / path.name)
     sheet = "\n".join([tokens(), *((ROOT / path).read_text(encoding="utf-8") for path in STYLES)])
     (assets / "site.css").write_text(sheet, encoding="utf-8")
     script = "\n".join((ROOT / path).read_text(encoding="utf-8") for path in SCRIPTS)
     (assets / "site.js").write_text(script, encoding="utf-8")
-    for path in set(fetched) - set(slim):
-        shutil.copyfile(path, assets / path.name)
     for slug in spaces:
         shrink_pictures(slug, folder / "pictures")
     (folder / "index.html").write_text(relative_home(home, spaces), encoding="utf-8")

@@ -16,7 +16,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_url
 
 from core import card as cards
-from core import deploy, graph, site
+from core import deploy, npm, site
 from core.card import Card
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,7 +104,7 @@ def main() -> None:
         for folder, (topics, module) in written.items():
             write(topics, module, folder, options)
             print(f"{folder}: {deploy.size_mb(folder):.1f} MB")
-    except (ValueError, graph.NoRuntime) as error:
+    except (ValueError, npm.NotFetched) as error:
         sys.exit(f"vitrine: {error}")
 
 

@@ -42,10 +42,12 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
             "core.imports",
             "core.markup",
             "core.moves",
+            "core.npm",
             "core.store",
         },
     ),
     "core/graph.py": ({"torch", "numpy", "onnx"}, set()),
+    "core/npm.py": (set(), set()),
     "core/publish.py": ({"huggingface_hub"}, {"core.card", "core.hub", "core.model_card", "core.store"}),
     "core/widgets.py": ({"gradio"}, {"core.card"}),
     "core/moves.py": (

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,7 +21,7 @@ from browsing import DESKTOP, PHONE, PICTURES
 from playwright.sync_api import Browser, Page
 
 from core import card as cards
-from core import deploy, graph, store, upload
+from core import deploy, graph, npm, store, upload
 from core.nets import DropoutCNN
 from core.topics.gan import walks
 from core.topics.gan.card import BEST
@@ -40,9 +41,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as the script writes it; still, where the browser's runtime cannot be fetched."""
     folder = tmp_path_factory.mktemp("static")
     try:
-        graph.runtime(serving.ROOT / "build" / "browser")
+        npm.files(serving.ROOT / "build" / "browser")
         still = []
-    except graph.NoRuntime:
+    except npm.NotFetched:
         still = ["--still"]
     command = [sys.executable, "scripts/deploy.py", "static", "--to", str(folder), *still]
     subprocess.run(command, cwd=serving.ROOT, check=True, capture_output=True)
@@ -169,6 +170,12 @@ def test_it_is_small(site: Path) -> None:
     assert deploy.size_mb(site) - runtime < SITE_MB
     for path in site.glob("*/network.onnx"):
         assert path.stat().st_size < graph.LIMIT_MB * 1e6
+
+
+def test_plotly_is_of_the_version_that_the_pages_have() -> None:
+    whole = (files("plotly") / "package_data" / "plotly.min.js").read_text()
+    (version,) = re.findall(r"plotly\.js v([\d.]+)", whole[:300])
+    assert f"plotly.js-cartesian-dist-min@{version}" in npm.PACKAGES
 
 
 def test_it_names_no_address_outside(site: Path) -> None:
