@@ -1,9 +1,16 @@
 """What tests of several files share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is marked `data` runs where the data are."""
+    if item.get_closest_marker("data") and not os.environ.get("VITRINE_DATA"):
+        pytest.skip("needs real data: VITRINE_DATA is not set")
 
 
 @pytest.fixture(scope="module")

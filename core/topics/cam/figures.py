@@ -83,7 +83,7 @@ def looked(
         colorscale=SCALE,
         zmin=-strong(heat),
         zmax=strong(heat),
-        zsmooth="best" if smooth else False,
+        zsmooth="fast" if smooth else False,
         opacity=strength,
         showscale=False,
         hovertemplate=f"%{{z:.3g}} {unit}<extra></extra>",

@@ -110,7 +110,7 @@ def turn_figure(encoded: Tensor, pair: int, position: int, shift: int, sentence:
         figure.add_frame(f"position {place}", (1, 2), arms(place))
     if not points.any():
         figure.add_annotation(x=0, y=0, text="nothing is told, so nothing turns", showarrow=False, yshift=24)
-    reach = 1.15 * max(1e-6, float(points.abs().max()))
+    reach = 1.15 * (float(points.abs().max()) or 1.0)
     figure.update_layout(
         showlegend=True,
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "itemclick": False},
