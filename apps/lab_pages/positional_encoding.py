@@ -1,31 +1,10 @@
 """The page on positional encodings, alone: `streamlit run apps/lab_pages/positional_encoding.py`."""
 
-import torch
-from torch import Tensor
-
 from core import draw, lab
 from core.lab import Answer, State
 from core.markup import Tile
 from core.topics.positional_encoding import figures, method
 from core.topics.positional_encoding.card import CARD, PLACES
-
-
-def shift_numbers(encoded: Tensor, position: int, shift: int) -> dict[str, float]:
-    """What a shift does: the dot product, how far it is from a rotation, how much it depends on the position."""
-    places = torch.arange(max(0, -shift), min(PLACES, PLACES - shift))
-    before, after = encoded[places], encoded[places + shift]
-    length = max(1e-12, float((encoded**2).sum(dim=1).mean()))
-    missed = [
-        before[:, [i, i + 1]] @ method.best_rotation(before[:, [i, i + 1]], after[:, [i, i + 1]]).T
-        - after[:, [i, i + 1]]
-        for i in range(0, encoded.shape[1], 2)
-    ]
-    other = min(max(position + shift, 0), PLACES - 1)
-    return {
-        "same": float(encoded[position] @ encoded[other]) / max(1e-12, float((encoded[position] ** 2).sum())),
-        "error": float(torch.cat(missed, dim=1).norm(dim=1).mean()) / length**0.5,
-        "spread": float((before * after).sum(dim=1).std(correction=0)) / length,
-    }
 
 
 def answer(values: State) -> Answer:
@@ -39,8 +18,13 @@ def answer(values: State) -> Answer:
     )
     encoded = figures.table(encoding, dim, base)
     pair = min(int(values["pair"]), encoded.shape[1] // 2 - 1)
-    numbers = shift_numbers(encoded, position, shift)
-    apart = min(max(position + shift, 0), PLACES - 1) - position  # beyond the ends, the last place stands in
+    apart = figures.reached(position, shift) - position
+    products = encoded[position] @ encoded[[position, position + apart]].T
+    numbers = {
+        "same": float(products[1] / products[0].clamp_min(1e-12)),
+        "error": method.rotation_error(encoded, shift),
+        "spread": method.product_spread(encoded, shift),
+    }
     before, after, order = figures.shuffled(encoding, base, int(values["seed"]))
     numbers["difference"] = float((before - after).abs().max())
     name = CARD.param("encoding").say(encoding)
@@ -83,5 +67,13 @@ if __name__ == "__main__":
     lab.show(
         CARD,
         answer,
-        functions=[method.sinusoidal, method.shift_rotation, method.rotary, method.attention, method.best_rotation],
+        functions=[
+            method.sinusoidal,
+            method.rotary,
+            method.attention,
+            method.shift_rotation,
+            method.best_rotation,
+            method.rotation_error,
+            method.product_spread,
+        ],
     )

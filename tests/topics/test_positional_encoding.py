@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -140,3 +141,22 @@ def test_two_steps_lower_the_loss(one_thread: None) -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+def test_a_shift_is_a_rotation_of_waves_and_of_nothing_else() -> None:
+    waves = method.sinusoidal(torch.arange(20), 8, base=100.0)
+    for shift in (-3, 0, 5):
+        assert method.rotation_error(waves, shift) == pytest.approx(0, abs=1e-12)
+        assert method.product_spread(waves, shift) == pytest.approx(0, abs=1e-12)
+    table = torch.randn(20, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    # Slowly, for one pair and one shift: of all angles the best one misses as far.
+    before, after = table[:-5, :2], table[5:, :2]
+    angles = torch.linspace(-math.pi, math.pi, 20_001, dtype=torch.float64).tolist()
+    squares = {angle: float(((before @ method.shift_rotation(angle, 1).T - after) ** 2).sum()) for angle in angles}
+    best = method.shift_rotation(min(squares, key=squares.__getitem__), 1)
+    expected = (before @ best.T - after).norm(dim=1).mean() / (table[:, :2] ** 2).sum(dim=1).mean().sqrt()
+    assert method.rotation_error(table[:, :2], 5) == pytest.approx(float(expected), abs=1e-3)
+    products = [float(table[place] @ table[place + 5]) for place in range(15)]
+    length = float(torch.stack([row @ row for row in table]).mean())
+    assert method.product_spread(table, 5) == pytest.approx(statistics.pstdev(products) / length)
+    assert method.rotation_error(torch.zeros(20, 8).double(), 5) == 0

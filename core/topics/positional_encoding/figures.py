@@ -34,6 +34,11 @@ def table(encoding: str, dim: int, base: float) -> Tensor:
     return torch.zeros(PLACES, dim, dtype=torch.float64)
 
 
+def reached(position: int, shift: int) -> int:
+    """The position a shift further on; beyond the ends of the table, the last one."""
+    return min(max(position + shift, 0), PLACES - 1)
+
+
 def map_figure(encoded: Tensor, position: int, sentence: str) -> Figure:
     """All numbers: a column per position, a row per dimension."""
     figure = draw.figure(height=HEIGHT, sentence=sentence)
@@ -86,7 +91,7 @@ def turn_figure(encoded: Tensor, pair: int, position: int, shift: int, sentence:
     """One pair of dimensions at every position, with the arc from a position to the one a shift further."""
     points = encoded[:, 2 * pair : 2 * pair + 2]
     figure = draw.figure(height=HEIGHT, sentence=sentence)
-    target = min(max(position + shift, 0), PLACES - 1)
+    target = reached(position, shift)
     figure.add_scatter(
         x=points[:, 1].tolist(), y=points[:, 0].tolist(), mode="lines+markers", showlegend=False,
         marker={"size": 6, "color": draw.PETROL},
@@ -95,8 +100,8 @@ def turn_figure(encoded: Tensor, pair: int, position: int, shift: int, sentence:
     )  # fmt: skip
 
     def arms(place: int) -> list[dict[str, list[float]]]:
-        end = min(max(place + shift, 0), PLACES - 1)
-        return [{"x": [0.0, float(points[one, 1])], "y": [0.0, float(points[one, 0])]} for one in (place, end)]
+        ends = (place, reached(place, shift))
+        return [{"x": [0.0, float(points[end, 1])], "y": [0.0, float(points[end, 0])]} for end in ends]
 
     for arm, name, dash in zip(
         arms(position), (f"position {position}", f"position {target}"), ("solid", "dot"), strict=True

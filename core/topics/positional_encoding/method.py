@@ -61,6 +61,40 @@ def best_rotation(before: Tensor, after: Tensor) -> Tensor:
     return shift_rotation(float(torch.atan2(across, along)), 1.0)
 
 
+def pairs_apart(encoded: Tensor, shift: int) -> tuple[Tensor, Tensor]:
+    """All positions that have one a shift further on, and those: two (N, dim) from (P, dim)."""
+    places = torch.arange(max(0, -shift), min(len(encoded), len(encoded) - shift))
+    return encoded[places], encoded[places + shift]
+
+
+def rotation_error(encoded: Tensor, shift: int) -> float:
+    """If one rotation per pair is taken for a shift, how far does it miss?
+
+    error = mean over p of |R e[p] - e[p + k]|  /  sqrt(mean over p of |e[p]|^2),   pair by pair, R the best rotation
+
+    encoded  (P, dim)
+    returns  0 if a shift is a rotation; 0 of an empty encoding, too
+    """
+    before, after = pairs_apart(encoded, shift)
+    missed = [
+        before[:, [i, i + 1]] @ best_rotation(before[:, [i, i + 1]], after[:, [i, i + 1]]).T - after[:, [i, i + 1]]
+        for i in range(0, encoded.shape[1], 2)
+    ]
+    return float(torch.cat(missed, dim=1).norm(dim=1).mean() / (encoded**2).sum(dim=1).mean().clamp_min(1e-12).sqrt())
+
+
+def product_spread(encoded: Tensor, shift: int) -> float:
+    """How much does the dot product of two positions a shift apart depend on where they are?
+
+    spread = standard deviation over p of e[p] . e[p + k]  /  mean over p of |e[p]|^2
+
+    encoded  (P, dim)
+    returns  0 if only the distance counts; 0 of an empty encoding, too
+    """
+    before, after = pairs_apart(encoded, shift)
+    return float((before * after).sum(dim=1).std(correction=0) / (encoded**2).sum(dim=1).mean().clamp_min(1e-12))
+
+
 def rotary(vectors: Tensor, positions: Tensor, *, base: float = 10_000.0) -> Tensor:
     """How does RoPE write a position into a query or a key, without adding anything?
 
