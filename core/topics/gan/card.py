@@ -215,7 +215,8 @@ CARD = Card(
         Score(BEST, "nearest", "to the nearest training face, best", baseline="nearest_held_out"),
         Score("gan/cgan_digits", "frechet", "Fréchet distance, digits", baseline="frechet_floor"),
         Score("gan/dcgan_fashion", "frechet", "Fréchet distance, clothes", baseline="frechet_floor"),
-        Score("gan/cgan_digits", "modes", "digits of ten that come up", digits=0),
+        Score("gan/dcgan_digits", "modes", "digits of ten that come up, none asked for", digits=0),
+        Score("gan/cgan_digits", "modes", "digits of ten that come up, asked for in turn", digits=0),
         Score("gan/cgan_digits", "agreed", "digits read as the class that was asked for", percent=True, digits=1),
     ),
     tour=(
