@@ -26,7 +26,6 @@ from core.topics.gan import asking, figures, method, network, toy, walks
 from core.topics.gan.card import BEST, CARD, DIRECTIONS, DRAWS_FACES, NETWORKS, PACES, PHOTOS
 from core.widgets import figure_view
 
-EYES = "photos/resnet"
 FRAMES, FRAME_MS = 48, 60  # of a walk as a film
 SLICE_S, LIVE_S = 0.2, 18.0  # of what is computed while one watches: one part, and all of them
 ROUNDS = {"slow": 1, "medium": 6, "fast": 60}  # of the game in the plane from one picture to the next
@@ -60,8 +59,8 @@ def networks() -> dict[str, Any]:
     found = {}
     for name in NETWORKS.values():
         run = run_of(name)
-        kind = network.RiseGenerator if run.config["recipe"]["residual"] else network.DCGenerator
-        found[name] = run.fill(kind(**run.network)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        generator = run.fill(network.generator(residual=run.config["recipe"]["residual"], **run.network))
+        found[name] = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return found
 
 
@@ -78,8 +77,7 @@ def judge() -> network.FallDiscriminator:
 @cache
 def eyes() -> nets.ResNet:
     """The network in whose features pictures are compared."""
-    run = store.load(EYES)
-    return run.fill(nets.ResNet(**run.network)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return asking.eyes(store.load(asking.EYES))
 
 
 class Near(NamedTuple):
@@ -130,7 +128,9 @@ def photos() -> dict[str, Tensor]:
 @cache
 def training_files() -> list[bytes]:
     """The JPEGs of the faces that trained, where the data is at hand."""
-    return [content for place, content in enumerate(data.files("anime_faces", "all")) if place % 10 != 9]
+    contents = data.files("anime_faces", "all")
+    hidden = asking.is_held_out(len(contents)).tolist()
+    return [content for content, held_out in zip(contents, hidden, strict=True) if not held_out]
 
 
 def nearest_face(pictures: Tensor) -> asking.Nearest:

@@ -387,7 +387,7 @@ def test_what_the_judge_sees_is_changed_and_lets_derivatives_pass():
 
 
 def test_every_tenth_face_is_held_out():
-    kept = recipe.is_held_out(10_000)
+    kept = asking.is_held_out(10_000)
     assert int(kept.sum()) == 1_000
     assert torch.nonzero(kept)[:3, 0].tolist() == [9, 19, 29]
 

@@ -108,3 +108,11 @@ def test_a_live_run_shows_its_picks() -> None:
     html = " ".join(part.proto.body for part in test.get("html"))
     assert "trained here: 29 rates, 3 batches of 8 digits each" in html
     assert "line through all batches" in html
+
+
+def test_the_second_steps_words_are_what_is_stored() -> None:
+    hits = {count: page.answer(CARD.parse({"batch": "32", "batches": count})).numbers["line"] for count in range(3, 41)}
+    assert min(hits[3], hits[40]) >= 18, "right at both ends"
+    worst = min(hits, key=hits.__getitem__)
+    assert 9 <= worst <= 15, "and worst with about ten"
+    assert hits[worst] <= 12

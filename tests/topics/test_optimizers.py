@@ -234,3 +234,9 @@ def test_small_and_large_losses_are_printed_to_be_read() -> None:
     assert [figures.rest(loss) for loss in (2e7, 1e-9, 0.0123, 4321.0, 3.4e-5)] == [
         "flew off", "< 10⁻⁸", "0.012", "4,321", "3.4 · 10⁻⁵",
     ]  # fmt: skip
+
+
+def test_between_the_settings_a_lucky_step_lets_adam_win() -> None:
+    step = CARD.tour[2]
+    numbers = page.answer(CARD.parse({**step.set, "rate_a": 0.09})).numbers
+    assert numbers["loss_a"] < numbers["loss_b"]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from apps.lab_pages import positional_encoding as page
+from core import store
 from core.topics.positional_encoding import figures, method, recipe
 from core.topics.positional_encoding.card import CARD
 from core.topics.positional_encoding.network import PixelReader
@@ -160,3 +161,9 @@ def test_a_shift_is_a_rotation_of_waves_and_of_nothing_else() -> None:
     length = float(torch.stack([row @ row for row in table]).mean())
     assert method.product_spread(table, 5) == pytest.approx(statistics.pstdev(products) / length)
     assert method.rotation_error(torch.zeros(20, 8).double(), 5) == 0
+
+
+def test_the_tour_says_how_much_is_read_with_and_without_a_table() -> None:
+    runs = {name: store.load(f"positional_encoding/{name}").score("accuracy")["mean"] for name in ("learnt", "none")}
+    assert round(5 * runs["learnt"]) == 4
+    assert round(4 * runs["none"]) == 1

@@ -10,8 +10,20 @@ from torch import Tensor
 from core import nets
 from core.topics.gan import method, walks
 
+EYES = "photos/resnet"  # the run in whose features pictures are compared
+HELD_OUT = 10  # every tenth face is never trained on
 STEPS, RATE = 120, 0.08  # of the way back from a picture to its noise
 SCALES = (1, 4, 16)  # pixels that are averaged before two pictures are compared
+
+
+def is_held_out(count: int) -> Tensor:
+    """(count,) bool: every tenth picture is kept from training."""
+    return torch.arange(count) % HELD_OUT == HELD_OUT - 1
+
+
+def eyes(run: Any) -> nets.ResNet:
+    """The network of the run EYES."""
+    return run.fill(nets.ResNet(**run.network)).to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

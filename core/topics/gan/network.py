@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -208,3 +208,8 @@ def plain(judge: FallDiscriminator) -> dict[str, Tensor]:
     layers = {name: module for name, module in judge.named_modules() if isinstance(module, nn.Conv2d)}
     weights = {f"{name}.weight": layer.weight.clone() for name, layer in layers.items()}
     return weights | {f"{name}.bias": layer.bias.clone() for name, layer in layers.items() if layer.bias is not None}
+
+
+def generator(*, residual: bool, **arguments: Any) -> DCGenerator | RiseGenerator:
+    """A generator that has learnt nothing; `arguments` are those of its class."""
+    return RiseGenerator(**arguments) if residual else DCGenerator(**arguments)

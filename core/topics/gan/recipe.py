@@ -26,8 +26,6 @@ from core import augment, data, loop, nets, store
 from core.topics.gan import asking, method, network
 from core.topics.gan.card import PHOTOS
 
-EYES = "photos/resnet"  # the network in whose features pictures are compared
-HELD_OUT = 10  # every tenth face is never trained on
 CHECKED, COMPARED = 1_500, 2_500  # pictures behind a distance: after each epoch, and in the scores
 KNOWN, UNKNOWN = 9_000, 1_000  # pictures that train, and that do not, whose distances are compared
 BLUR = 2.0  # sigma in pixels of the blurred faces whose distance is the ceiling
@@ -96,7 +94,7 @@ RECIPES = {
     "dcgan": Recipe(epochs=40),
     "dcgan_fashion": replace(SMALL, source="fashion_mnist"),
     "cgan_digits": replace(SMALL, source="mnist", conditional=True),
-    # They feed the table. The critic gets three steps for one, where Gulrajani et al. have five and weeks of a GPU.
+    # They feed the table. The critic gets three steps for one, where Gulrajani et al. have five.
     "dcgan_digits": replace(SMALL, source="mnist", keep_weights=False),
     "wgan_gp": Recipe(
         game="wasserstein", norm=False, turns=3, rate=2e-4, judge_rate=2e-4, betas=(0.0, 0.9), gradient_penalty=10.0,
@@ -105,16 +103,10 @@ RECIPES = {
 }  # fmt: skip
 
 
-def is_held_out(count: int) -> Tensor:
-    """(count,) bool: every tenth picture is kept from training."""
-    return torch.arange(count) % HELD_OUT == HELD_OUT - 1
-
-
 def forger(recipe: Recipe) -> Any:
     """A generator that has learnt nothing; its `source` says what it is to forge."""
-    kind = network.RiseGenerator if recipe.residual else network.DCGenerator
-    generator = kind(**describe_network(recipe))
-    generator.source = recipe.source  # type: ignore[assignment]
+    generator: Any = network.generator(residual=recipe.residual, **describe_network(recipe))
+    generator.source = recipe.source
     return generator
 
 
@@ -277,7 +269,7 @@ def material(recipe: Recipe) -> data.Examples:
     """What it is trained on; grey pictures of 28 x 28 get a rim and have 32 x 32."""
     if recipe.source == "anime_faces":
         faces = data.load(recipe.source, "all")
-        kept = ~is_held_out(len(faces.images))
+        kept = ~asking.is_held_out(len(faces.images))
         return data.Examples(faces.images[kept], faces.labels[kept], faces.classes)
     examples = data.load(recipe.source, "train")
     return data.Examples(F.pad(examples.images, (2,) * 4), examples.labels, examples.classes)
@@ -382,8 +374,7 @@ def sampled(generator: Any, count: int, *, seed: int, together: bool = False) ->
 @cache
 def eyes() -> nets.ResNet:
     """The network in whose features pictures are compared."""
-    run = store.load(EYES)
-    return run.fill(nets.ResNet(**run.network)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return asking.eyes(store.load(asking.EYES))
 
 
 def features(images: Tensor) -> Tensor:
@@ -403,7 +394,7 @@ def sets(source: str) -> dict[str, Tensor]:
     real = material(recipe).images[:KNOWN]
     if source == "anime_faces":
         faces = data.load(source, "all").images
-        others = faces[is_held_out(len(faces))]
+        others = faces[asking.is_held_out(len(faces))]
     else:
         others = F.pad(data.load(source, "test").images[:UNKNOWN], (2,) * 4)
     rng = torch.Generator().manual_seed(loop.seed_of(13))
@@ -476,7 +467,7 @@ def read(forged: Tensor, generator: Any) -> dict[str, float]:
 def strangers(side: int) -> Tensor:
     """Pictures that no generator has drawn, (P, 3, side, side), in the order of PHOTOS."""
     faces = data.load("anime_faces", "all").images
-    held_out = iter(faces[is_held_out(len(faces))])
+    held_out = iter(faces[asking.is_held_out(len(faces))])
     found = data.photographs()
     return torch.stack(
         [nets.framed(data.photograph(name), size=side) if name in found else next(held_out) for name in PHOTOS]
@@ -538,8 +529,7 @@ def first_layer(generator: Any, latents: Tensor) -> Tensor:
 
 def restore(run: store.Run) -> nn.Module:
     """The generator of a stored run, frozen."""
-    kind = network.RiseGenerator if run.config["recipe"]["residual"] else network.DCGenerator
-    generator = run.fill(kind(**run.network))
+    generator = run.fill(network.generator(residual=run.config["recipe"]["residual"], **run.network))
     generator.source = run.config["recipe"]["source"]
     return generator
 

@@ -105,9 +105,10 @@ RECIPES = {
     "small": Recipe(width=64, hidden=256, layers=(2, 2), pieces=5000, seeds=(0,), keep_weights=False),
     "large": Recipe(width=256, hidden=1024, pieces=5000, dropout=0.3, rate=1e-3, seeds=(0,), keep_weights=False),
     "ctc": Recipe(kind="ctc", layers=(3, 2), pieces=4000, label_smoothing=0.0, seeds=(0,)),
-    "transformer_zh": Recipe(direction="en-zh"),
-    "attention_zh": replace(ATTENTION, direction="en-zh", pieces=6000, keep_weights=False),
-    "lstm_zh": replace(LSTM, direction="en-zh", pieces=6000, keep_weights=False),
+    # Twice as many pairs as for German, each half as long.
+    "transformer_zh": Recipe(direction="en-zh", dropout=0.3, batch=128, epochs=35),
+    "attention_zh": replace(ATTENTION, direction="en-zh", pieces=6000, epochs=20, keep_weights=False),
+    "lstm_zh": replace(LSTM, direction="en-zh", pieces=6000, epochs=20, keep_weights=False),
 }
 
 
