@@ -22,8 +22,9 @@ from core.card import Refused, Value
 from core.markup import Tile
 from core.moves import Answer, Widgets, picked
 from core.page import Space
-from core.topics.gan import asking, figures, method, network, toy, walks
+from core.topics.gan import asking, figures, method, network, sheets, toy, walks
 from core.topics.gan.card import BEST, CARD, DIRECTIONS, DRAWS_FACES, NETWORKS, PACES, PHOTOS
+from core.topics.gan.sheets import Chosen, Sheet, apart, made
 from core.widgets import figure_view
 
 FRAMES, FRAME_MS = 48, 60  # of a walk as a film
@@ -142,38 +143,12 @@ def nearest_face(pictures: Tensor) -> asking.Nearest:
 # ---- noise and what becomes of it
 
 
-class Sheet(NamedTuple):
-    """A sheet of noise and its pictures.
-
-    latents   (64, L); labels (64,) the class of each, if any
-    maker     a generator whose statistics are settled
-    pictures  (64, C, H, W)
-    """
-
-    latents: Tensor
-    labels: Tensor
-    maker: Any
-    pictures: Tensor
-
-
-def made(maker: Any, latents: Tensor, labels: Tensor) -> Tensor:
-    """Pictures of noise, (N, C, H, W); `labels` are heard by a conditional network alone."""
-    with torch.inference_mode():
-        return maker(latents, labels) if maker.classes else maker(latents)
-
-
 @lru_cache(maxsize=12)
 def sheet_of(run: str, seed: int, truncation: float, together: bool, neighbours: int, face: int) -> Sheet:
     """The sheet of a state; `face` counts only where its neighbours are exchanged."""
-    generator = networks()[run]
-    latents = walks.sheet(generator.latent, seed, truncation=truncation)
-    if neighbours:
-        others = walks.sheet(generator.latent, seed + 10_000 * neighbours, truncation=truncation)
-        latents = walks.with_neighbours(latents, face, others)
-    labels = torch.arange(walks.SHEET) % max(generator.classes, 1)
-    given = (latents, labels) if generator.classes else (latents,)
-    maker = network.settled(generator, *given) if together else generator
-    return Sheet(latents, labels, maker, made(maker, latents, labels))
+    return sheets.sheet(
+        networks()[run], seed, truncation=truncation, together=together, neighbours=neighbours, face=face
+    )
 
 
 @lru_cache(maxsize=12)
@@ -197,28 +172,12 @@ def asked(values: Mapping[str, Value], *, neighbours: int | None = None) -> Shee
     return sheet_of(*state_of(values, neighbours=neighbours))
 
 
-class Chosen(NamedTuple):
-    """One picture of a sheet: its latent (L,), and both after all changes; pictures (C, H, W)."""
-
-    latent: Tensor
-    moved: Tensor
-    before: Tensor
-    after: Tensor
-
-
 def chosen(values: Mapping[str, Value], sheet: Sheet) -> Chosen:
     """The picture that a visitor chose, and what the sliders make of it."""
-    face = int(values["face"])
-    own = sheet.latents[face]
-    moved = own
-    if values["mix"]:
-        moved = walks.combined(own, sheet.latents[int(values["less"])], sheet.latents[int(values["more"])])
     steps = [float(values[f"d{number}"]) for number in range(1, DIRECTIONS + 1)]
-    moved = walks.moved(moved, directions(NETWORKS[str(values["network"])]), steps)
-    after = sheet.pictures[face]
-    if not torch.equal(moved, own):
-        after = made(sheet.maker, moved[None], sheet.labels[face][None])[0]
-    return Chosen(own, moved, sheet.pictures[face], after)
+    mixed = (int(values["less"]), int(values["more"])) if values["mix"] else None
+    known = directions(NETWORKS[str(values["network"])])
+    return sheets.chosen(sheet, int(values["face"]), known, steps, mixed=mixed)
 
 
 @lru_cache(maxsize=12)
@@ -269,11 +228,6 @@ class Found(NamedTuple):
     remark: str = ""
 
 
-def apart(picture: Tensor, other: Tensor) -> float:
-    """Mean absolute difference of two pictures."""
-    return float((picture - other).abs().mean())
-
-
 def distance_tile(values: Mapping[str, Value], numbers: Mapping[str, Any]) -> Tile:
     """How far the network's pictures are from real ones, with the statistics that are switched on."""
     together = bool(values["together"])
@@ -282,6 +236,14 @@ def distance_tile(values: Mapping[str, Value], numbers: Mapping[str, Any]) -> Ti
         f"{numbers['distance_together' if together else 'distance']:.3g} ×",
         "as far from real pictures as two sets of those are" + (", normalised by the batch" if together else ""),
     )
+
+
+def newness_tile(run: str, picture: Tensor, numbers: dict[str, Any]) -> Tile:
+    """How far a face is from those that trained, and of other pictures how far they are in the median."""
+    if run not in FACES:
+        return Tile("ratio", f"{numbers['ratio']:.2f}", "distance to training pictures; unseen ones have 1")
+    numbers["nearest"] = float(nearest_face(picture[None]).distance)
+    return Tile("nearest", f"{numbers['nearest']:.2f} ×", "as far from its nearest training face as unseen ones are")
 
 
 def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
@@ -296,13 +258,7 @@ def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
     tiles = [distance_tile(values, numbers)]
     changed = apart(one.before, one.after)
     numbers |= {"changed": changed}
-    if run in FACES:
-        numbers["nearest"] = float(nearest_face(one.after[None]).distance)
-        tiles.append(
-            Tile("nearest", f"{numbers['nearest']:.2f} ×", "as far from its nearest training face as unseen ones are")
-        )
-    else:
-        tiles.append(Tile("ratio", f"{numbers['ratio']:.2f}", "distance to training pictures; unseen ones have 1"))
+    tiles.append(newness_tile(run, one.after, numbers))
     if ranks is not None:
         numbers["judge"] = int(ranks[face])
         tiles.append(Tile("judge", f"{numbers['judge']} of 64", "to the discriminator, before any change"))
@@ -358,13 +314,7 @@ def of_walk(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> F
         distance_tile(values, numbers),
         Tile("mixture", f"{100 * numbers['unlike_mixture']:.1f} %", "unlike the ends laid over each other"),
     ]
-    if run in FACES:
-        numbers["nearest"] = float(nearest_face(here[None]).distance)
-        tiles.append(
-            Tile("nearest", f"{numbers['nearest']:.2f} ×", "as far from its nearest training face as unseen ones are")
-        )
-    else:
-        tiles.append(Tile("ratio", f"{numbers['ratio']:.2f}", "distance to training pictures; unseen ones have 1"))
+    tiles.append(newness_tile(run, here, numbers))
     marks = torch.linspace(0, 1, len(passed)).tolist()
     figure = figures.walk(
         pictures[:-1],
@@ -468,27 +418,37 @@ def clicked(pick: list) -> dict[str, Value]:
 
 
 def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str]:
-    """From the noise of the chosen picture to one of its pixels."""
-    sheet = asked(values)
-    one = chosen(values, sheet)
-    first = ", ".join(f"{number:.2f}" for number in one.moved[:3].tolist())
-    steps = [
-        f"The noise of picture {values['face']} is {len(one.moved)} numbers, beginning with {first}. Its length is "
-        f"{float(one.moved.norm()):.2f}; noise of so many numbers has a length near {len(one.moved) ** 0.5:.2f}."
-    ]
-    moved = [name for name in sorted(STRENGTH) if values[name]]
-    if moved:
-        said = ", ".join(f"{values[name]:g} along direction {name[1:]}" for name in moved)
-        steps.append(f"It was moved by {said}; before, it began with {one.latent[0]:.2f}.")
-    channels, side = one.after.shape[0], one.after.shape[-1]
-    value = float(one.after[0, side // 2, side // 2])
+    """From the noise of the chosen picture, or of the one that was found for a photograph, to one of its pixels."""
+    if values["view"] == "photo":
+        latent = photos()["latents"][list(PHOTOS).index(str(values["photo"]))]
+        name, picture, steps = "the drawing", made(networks()[BEST], latent[None], torch.zeros(1))[0], []
+    else:
+        one = chosen(values, asked(values))
+        name, latent, picture, steps = f"picture {values['face']}", one.moved, one.after, ways_to(values, one)
+    first = ", ".join(f"{number:.2f}" for number in latent[:3].tolist())
+    length = f"{float(latent.norm()):.2f}; noise of so many numbers has a length near {len(latent) ** 0.5:.2f}"
+    channels, side = picture.shape[0], picture.shape[-1]
+    value = float(picture[0, side // 2, side // 2])
     before = float(torch.tensor(2 * value - 1).clamp(-0.999999, 0.999999).atanh())
-    steps += [
+    return [
+        f"The noise of {name} is {len(latent)} numbers, beginning with {first}. Its length is {length}.",
+        *steps,
         f"The first layer makes 4 × 4 places of it, each further one doubles the sides: 4, 8, 16 … {side}.",
         f"The last layer gives {before:.2f} for the {'red of the ' if channels == 3 else ''}pixel in the middle.",
         f"Brightness = (tanh({before:.2f}) + 1) / 2 = <b>{value:.3f}</b>, from 0, dark, to 1, bright.",
     ]
-    return steps
+
+
+def ways_to(values: Mapping[str, Value], one: Chosen) -> list[str]:
+    """What was done to the noise of a chosen picture."""
+    said = []
+    if values["mix"]:
+        said.append(f"the noise of picture {values['less']} was taken from it and that of {values['more']} added")
+    moved = [f"{values[name]:g} along direction {name[1:]}" for name in sorted(STRENGTH) if values[name]]
+    if moved:
+        said.append(f"it was moved by {', '.join(moved)}")
+    begun = f"It began with {one.latent[0]:.2f}; then "
+    return [begun + ", and then ".join(said) + "."] if said else []
 
 
 def snippet(values: Mapping[str, Value], own: str) -> str:
@@ -632,9 +592,7 @@ def see_it_learn(space: Space) -> None:
     outputs = [*views, said]
 
     def show(match: toy.Match, values: Mapping[str, Value]) -> dict[Any, Any]:
-        looks = [game.look() for game in match.games]
-        # A critic's score has no zero of its own: what counts is where it is higher than elsewhere.
-        looks[1] = looks[1]._replace(field=looks[1].field - looks[1].field.mean())
+        looks = match.looks()
         real = match.games[0].draw(200, torch.Generator().manual_seed(0))
         drawn = [figures.plane(look, real, title) for look, title in zip(looks, GAMES.values(), strict=True)]
         words = ""

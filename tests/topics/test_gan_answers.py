@@ -11,7 +11,7 @@ from PIL import Image
 from apps import gan
 from core.card import Refused
 from core.moves import Answer
-from core.topics.gan import asking, toy, walks
+from core.topics.gan import asking, sheets, toy, walks
 from core.topics.gan.card import BEST, CARD, NETWORKS, PHOTOS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -111,7 +111,7 @@ def test_a_training_is_replayed_to_its_last_epoch():
 def test_what_was_found_for_a_picture_is_what_the_stored_noise_draws(name):
     numbers = answer(view="photo", photo=name).numbers
     kept, place = gan.photos(), list(PHOTOS).index(name)
-    drawn = gan.made(gan.networks()[BEST], kept["latents"][place][None], torch.zeros(1))
+    drawn = sheets.made(gan.networks()[BEST], kept["latents"][place][None], torch.zeros(1))
     assert numbers["unlike"] == pytest.approx(
         float(asking.unlike(drawn, kept["pictures"][place][None]).sqrt()), rel=1e-3
     )
@@ -172,3 +172,18 @@ def test_points_of_one_s_own_are_asked_for_first():
         gan.started(match, values)
     match.points = [[0.0, 0.0], [1.0, 1.0]]
     assert gan.started(match, values).games[0].look().forged.shape == (toy.SHOWN, 2)
+
+
+def test_the_fields_of_both_games_have_a_zero():
+    looks = gan.started(toy.Match(), DEFAULTS).looks()
+    assert abs(float(looks[1].field.mean())) < 1e-6
+
+
+def test_how_it_works_follows_what_is_shown():
+    plain = gan.follow(CARD.defaults(), "", [])
+    mixed = gan.follow(CARD.parse({"mix": True, "d1": 2.0}), "", [])
+    assert len(mixed) == len(plain) + 1
+    assert "added, and then it was moved by 2 along direction 1" in mixed[1]
+    found = gan.follow(CARD.parse({"view": "photo"}), "", [])
+    assert found[0].startswith("The noise of the drawing")
+    assert found[-1] != plain[-1]

@@ -186,5 +186,13 @@ class Match:
         if self._key != self._key_of(kind, rates, seed):
             self.start(kind, rates, seed)
 
+    def looks(self) -> list[Moment]:
+        """Both games as they stand; the critic's field has mean 0.
+
+        A critic's score has no zero of its own: what counts is where it is higher than elsewhere.
+        """
+        first, critic = (game.look() for game in self.games)
+        return [first, critic._replace(field=critic.field - critic.field.mean())]
+
     def _key_of(self, kind: str, rates: tuple[float, float], seed: int) -> tuple[object, ...]:
         return kind, rates, seed, *([tuple(point) for point in self.points] if kind == "yours" else [])
