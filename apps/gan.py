@@ -30,6 +30,7 @@ from core.widgets import figure_view
 FRAMES, FRAME_MS = 48, 60  # of a walk as a film
 SLICE_S, LIVE_S = 0.2, 18.0  # of what is computed while one watches: one part, and all of them
 ROUNDS = {"slow": 1, "medium": 6, "fast": 60}  # of the game in the plane from one picture to the next
+CLASS = 40  # sheets of 3 MB that are remembered: each pupil may have a seed of his own
 MOST_POINTS = 40  # that a visitor sets
 GAMES = {"gan": "GAN", "wgan": "WGAN-GP"}
 STRENGTH = {f"d{number}" for number in range(1, DIRECTIONS + 1)}
@@ -143,7 +144,7 @@ def nearest_face(pictures: Tensor) -> asking.Nearest:
 # ---- noise and what becomes of it
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=CLASS)
 def sheet_of(run: str, seed: int, truncation: float, together: bool, neighbours: int, face: int) -> Sheet:
     """The sheet of a state; `face` counts only where its neighbours are exchanged."""
     return sheets.sheet(
@@ -151,7 +152,7 @@ def sheet_of(run: str, seed: int, truncation: float, together: bool, neighbours:
     )
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=CLASS)
 def ranks_of(*state: Any) -> Tensor:
     """The place (64,) that the discriminator gives each picture of a sheet of the best network; see `sheet_of`."""
     with torch.inference_mode():
@@ -180,7 +181,7 @@ def chosen(values: Mapping[str, Value], sheet: Sheet) -> Chosen:
     return sheets.chosen(sheet, int(values["face"]), known, steps, mixed=mixed)
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=CLASS)
 def sheet_url(pictures: bytes, side: int, channels: int) -> str:
     """Data URL of a sheet as JPEG, from the pictures' own bytes."""
     whole = torch.frombuffer(bytearray(pictures), dtype=torch.uint8).view(-1, channels, side, side)

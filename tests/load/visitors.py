@@ -65,14 +65,18 @@ async def read_wiring(client: httpx.AsyncClient, control: str) -> Wiring:
     )
 
 
-async def sheet_event(client: httpx.AsyncClient, title: str) -> tuple[int, list[Any]]:
-    """What a press of a sheet's Draw sends: fn_index, and the values of its inputs as the page opens with them."""
+async def pressed(client: httpx.AsyncClient, button: str, title: str = "") -> tuple[int, list[Any]]:
+    """What a press of a button sends: fn_index, and the values of its inputs as the page opens with them.
+
+    title  of the sheet, where several have such a button
+    """
     config = (await client.get("config")).raise_for_status().json()
     values = {component["id"]: component["props"].get("value") for component in config["components"]}
     for entry in config["dependencies"]:
-        if entry["inputs"] and values[entry["inputs"][0]] == title:
-            return entry["id"], [values[key] for key in entry["inputs"]]
-    raise LookupError(title)
+        told = [values[key] for key in entry["inputs"]]
+        if any(values.get(key) == button for key, _ in entry["targets"]) and (not title or told[0] == title):
+            return entry["id"], told
+    raise LookupError(button)
 
 
 class Visitor:
@@ -105,9 +109,10 @@ class Visitor:
         except httpx.HTTPError as error:
             return outcome("failed", repr(error))
 
-    async def watch(self, event: int, data: list[Any], parts: int) -> list[float]:
+    async def watch(self, event: int, data: list[Any], parts: int, sign: str) -> list[float]:
         """Press a button whose answer is pictures that change, and leave after so many: when each came, in seconds.
 
+        sign    what an answer with a picture has in it
         raises  AssertionError if the page says something instead
         """
         body = {"data": data, "fn_index": event, "session_hash": self.session, "event_data": None}
@@ -121,7 +126,7 @@ class Visitor:
                     continue
                 text = json.dumps(message["output"]["data"])
                 assert "alert" not in text, text
-                if "<svg" in text and text != seen:
+                if sign in text and text != seen:
                     seen, times = text, [*times, time.monotonic() - begin]
                 if len(times) == parts or message["msg"] == "process_completed":
                     break
