@@ -81,7 +81,7 @@ def look(values: Mapping[str, Value], own: str) -> Case:
     pictures = (np.asarray(upload.read_url(own, longest_side=LONGEST_SIDE)[0]),) if own else photos(photo)
     known: nets.ResNet | nets.ImageNet
     if key in PUBLISHED:
-        loaded = imagenet.at_hand(PUBLISHED[key])
+        loaded = imagenet.SHELF.at_hand(PUBLISHED[key])
         if forgotten != "none":
             raise Refused(f"Weights are drawn anew in the two small networks only, not in {loaded.published.title}.")
         if len(pictures) > 1 and "patches" in loaded.network.stages:
@@ -400,7 +400,7 @@ def snippet(values: Mapping[str, Value], own: str) -> str:
     else:
         load = f'store.load("{NETWORKS["resnet"]}").tensors("samples.safetensors")[name].numpy()'
     if key in PUBLISHED:
-        build = f'*_, last = imagenet.loading(card.PUBLISHED["{key}"]); network = last.loaded.network'
+        build = f'*_, last = imagenet.SHELF.loading(card.PUBLISHED["{key}"]); network = last.loaded.network'
         view = f"last.loaded.view(Image.fromarray({load}))"
     else:
         build = f'run = store.load("{NETWORKS[key]}"); network = run.fill(nets.ResNet(**run.network))'
@@ -446,7 +446,7 @@ space = Space(
     snippet=snippet,
     sheets={"All methods": all_methods, "Noise ladder": ladder},
     clicked=clicked,
-    fetch=imagenet.fetch,
+    fetch=imagenet.SHELF.fetch,
 )
 demo = space.build()
 

@@ -68,7 +68,7 @@ def look(values: Mapping[str, Value], own: str) -> tuple[nets.ResNet | nets.Imag
     name = str(values["network"])
     network: nets.ResNet | nets.ImageNet
     if name in PUBLISHED:
-        loaded = imagenet.at_hand(PUBLISHED[name])
+        loaded = imagenet.SHELF.at_hand(PUBLISHED[name])
         network, classes, image = loaded.network, loaded.names, loaded.view(Image.fromarray(picture))
         # Pixels of its view along one of the small photo, which shows the whole shorter side in 64.
         scale = loaded.side / loaded.crop / 64
@@ -206,8 +206,8 @@ def snippet(values: Mapping[str, Value], own: str) -> str:
         load = f'data.photograph("{photo}")'
     blur, rest = values["blur"], ", ".join(f"{key}={values[key]}" for key in ("turn", "grey", "tiles"))
     if network in PUBLISHED:
-        model = f"""[*_, last] = imagenet.loading(card.PUBLISHED["{network}"]); seen = last.loaded; model = seen.network
-run = store.load("{RUN}"); image = seen.view(Image.fromarray({load}))"""
+        model = f"""*_, last = imagenet.SHELF.loading(card.PUBLISHED["{network}"]); run = store.load("{RUN}")
+seen = last.loaded; model = seen.network; image = seen.view(Image.fromarray({load}))"""
         rooms, classes = "card, data, imagenet, store", "seen.labels"
         blur = f"{blur} * seen.side / seen.crop / 64"
     else:
@@ -246,7 +246,7 @@ space = Space(
     measured=lambda: confusion_matrix(samples()["confusion"], CLASSES),
     snippet=snippet,
     more={"Classes": classes},
-    fetch=imagenet.fetch,
+    fetch=imagenet.SHELF.fetch,
 )
 demo = space.build()
 

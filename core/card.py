@@ -312,22 +312,23 @@ class Card:
 
 @dataclass(frozen=True)
 class Published:
-    """A network that its authors published on the Hub, trained on ImageNet; `core.imagenet` loads it on request.
+    """A network that its authors published on the Hub; `core.published` loads it on request.
 
-    repository    "timm/…"; config.json and model.safetensors are all that is taken from it
-    commit        40 digits; None: the first download asks what `main` is, and keeps to that
-    architecture  its name in timm
+    repository    "timm/…"
+    commit        40 digits; None: the first download asks what the branch is, and keeps to that
+    title         its name on a page
     megabytes     size of model.safetensors in MB (10^6 bytes)
-    stages        names of its stages from input to output, each a map of features
+    branch        where a commit that is not given is looked for
+    files         what is taken from the repository beside model.safetensors
     raises        ValueError if the commit is no full hash
     """
 
     repository: str
     commit: str | None
-    architecture: str
     title: str
     megabytes: float
-    stages: tuple[str, ...]
+    branch: str = "main"
+    files: tuple[str, ...] = ("config.json",)
 
     def __post_init__(self) -> None:
         if self.commit is not None and not re.fullmatch("[0-9a-f]{40}", self.commit):
@@ -336,12 +337,28 @@ class Published:
     @property
     def label(self) -> str:
         """How a menu offers it."""
+        return f"{self.title} ({self.megabytes:.0f} MB from the Hub)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedImageNet(Published):
+    """One that was trained on ImageNet, which `core.imagenet` builds.
+
+    architecture  its name in timm
+    stages        names of its stages from input to output, each a map of features
+    """
+
+    architecture: str
+    stages: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
         return f"{self.title} (ImageNet, {self.megabytes:.0f} MB from the Hub)"
 
 
 # What pages offer beside the project's own networks, by the name that stands in an address; at most six.
 PUBLISHED = {
-    "resnet18": Published(
+    "resnet18": PublishedImageNet(
         repository="timm/resnet18.a1_in1k",
         commit="491b427b45c94c7fb0e78b5474cc919aff584bbf",
         architecture="resnet18",
@@ -349,7 +366,7 @@ PUBLISHED = {
         megabytes=46.8,
         stages=("stem", "layer1", "layer2", "layer3", "layer4"),
     ),
-    "resnet50": Published(
+    "resnet50": PublishedImageNet(
         repository="timm/resnet50.a1_in1k",
         commit="767268603ca0cb0bfe326fa87277f19c419566ef",
         architecture="resnet50",
@@ -357,7 +374,7 @@ PUBLISHED = {
         megabytes=102.5,
         stages=("stem", "layer1", "layer2", "layer3", "layer4"),
     ),
-    "mobilenetv2": Published(
+    "mobilenetv2": PublishedImageNet(
         repository="timm/mobilenetv2_100.ra_in1k",
         commit="f3ff81ba89de0bc46b546568ebeab2edef6b9d49",
         architecture="mobilenetv2_100",
@@ -365,7 +382,7 @@ PUBLISHED = {
         megabytes=14.2,
         stages=("stem", *(f"blocks{number}" for number in range(1, 8)), "conv_head"),
     ),
-    "convnext": Published(
+    "convnext": PublishedImageNet(
         repository="timm/convnext_tiny.in12k_ft_in1k",
         commit="aa096f03029c7f0ec052013f64c819b34f8ad790",
         architecture="convnext_tiny",
@@ -373,7 +390,7 @@ PUBLISHED = {
         megabytes=114.4,
         stages=("stem", "stage1", "stage2", "stage3", "stage4"),
     ),
-    "vit": Published(
+    "vit": PublishedImageNet(
         repository="timm/vit_medium_patch16_gap_256.sw_in12k_ft_in1k",
         commit=None,
         architecture="vit_medium_patch16_gap_256",

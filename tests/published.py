@@ -12,8 +12,8 @@ from hub import Hub, asked_by_the_client
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from core import imagenet
-from core.card import PUBLISHED, Published
+from core import published as shelves
+from core.card import PUBLISHED, PublishedImageNet
 from core.vision import torchvision
 
 import timm  # isort: skip  (needs torchvision, which has its own door)
@@ -23,9 +23,16 @@ MOBILENET = "weights/mobilenet_v2.safetensors"  # below VITRINE_DATA
 LABELS = [f"thing {number}, also called {number}" for number in range(12)]
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 TINY = {
-    "resnet18": Published("timm/test_resnet.tiny", COMMIT, "test_resnet", "Tiny", 1.3, STAGES),
-    "convnext": Published(
-        "timm/test_convnext.tiny", COMMIT, "test_convnext", "Next", 1.1, ("stem", *(f"stage{n}" for n in range(1, 5)))
+    "resnet18": PublishedImageNet(
+        "timm/test_resnet.tiny", COMMIT, "Tiny", 1.3, architecture="test_resnet", stages=STAGES
+    ),
+    "convnext": PublishedImageNet(
+        "timm/test_convnext.tiny",
+        COMMIT,
+        "Next",
+        1.1,
+        architecture="test_convnext",
+        stages=("stem", *(f"stage{n}" for n in range(1, 5))),
     ),
 }
 CONFIG: dict[str, Any] = {
@@ -59,7 +66,7 @@ def module(architecture: str, **options: Any) -> Any:
         return network
 
 
-def files(published: Published, **changes: Any) -> dict[str, bytes]:
+def files(published: PublishedImageNet, **changes: Any) -> dict[str, bytes]:
     """A repository: config.json (None takes a leaf away) and weights; `changes` to config.json."""
     config = CONFIG | {"architecture": published.architecture} | changes
     config = {leaf: value for leaf, value in config.items() if value is not None}
@@ -96,8 +103,8 @@ def mobilenet(folder: Path) -> tuple[nn.Module, dict[str, bytes]]:
 @contextmanager
 def tiny_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub with small networks in the place of two published ones, and nothing in memory."""
-    monkeypatch.setattr(imagenet, "_held", None)
-    monkeypatch.setattr(imagenet, "_job", None)
+    monkeypatch.setattr(shelves, "_held", None)
+    monkeypatch.setattr(shelves, "_job", None)
     with Hub() as hub, asked_by_the_client(hub, cache, monkeypatch):
         for name, published in TINY.items():
             monkeypatch.setitem(PUBLISHED, name, published)

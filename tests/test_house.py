@@ -25,7 +25,11 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     "core/draw.py": ({"plotly", "PIL", "numpy"}, set()),
     "core/hub.py": ({"huggingface_hub"}, set()),
     "core/store.py": ({"torch", "safetensors"}, {"core.card", "core.hub"}),
-    "core/imagenet.py": ({"torch", "timm", "PIL"}, {"core.card", "core.hub", "core.nets", "core.store", "core.vision"}),
+    "core/published.py": (set(), {"core.card", "core.hub", "core.store"}),
+    "core/imagenet.py": (
+        {"torch", "timm", "PIL"},
+        {"core.card", "core.nets", "core.published", "core.store", "core.vision"},
+    ),
     "core/markup.py": (set(), {"core.card", "core.draw", "core.store"}),
     "core/serve.py": ({"gradio", "starlette", "fastapi", "torch"}, {"core.card", "core.draw", "core.store"}),
     "core/upload.py": ({"PIL", "numpy"}, {"core.card"}),

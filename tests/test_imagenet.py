@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from core import data, imagenet, store
 from core import hub as fetching
-from core.card import PUBLISHED, Published, Refused
+from core import published as shelves
+from core.card import PUBLISHED, PublishedImageNet, Refused
 from core.nets import folded, staged
 from core.vision import torchvision
 
@@ -31,27 +32,27 @@ import timm  # isort: skip  (needs torchvision, which has its own door)
 LATER = "abcdefabcd" * 4
 SLACK_S = 1.5  # what a busy machine may add to a budget
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
-TINY = Published("timm/test_resnet.tiny", COMMIT, "test_resnet", "Tiny", 1.3, LAYERS)
-OTHER = Published(
+TINY = PublishedImageNet("timm/test_resnet.tiny", COMMIT, "Tiny", 1.3, architecture="test_resnet", stages=LAYERS)
+OTHER = PublishedImageNet(
     "timm/test_efficientnet.other",
     COMMIT,
-    "test_efficientnet",
     "Other",
     1.2,
-    ("stem", *(f"blocks{number}" for number in range(1, 6)), "conv_head"),
+    architecture="test_efficientnet",
+    stages=("stem", *(f"blocks{number}" for number in range(1, 6)), "conv_head"),
 )
 NO_NORM = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 TRANSFORMER = {"class_token": False, "global_pool": "avg", "dynamic_img_size": False}
 
 
-def load(published: Published, **options: Any) -> imagenet.Loaded:
-    [*_, last] = imagenet.loading(published, **options)
+def load(published: PublishedImageNet, **options: Any) -> imagenet.Loaded:
+    [*_, last] = imagenet.SHELF.loading(published, **options)
     assert last.loaded
     return last.loaded
 
 
-def held() -> Published | None:
-    return imagenet._held.published if imagenet._held else None
+def held() -> PublishedImageNet | None:
+    return shelves._held.published if shelves._held else None
 
 
 def fetched(hub: Hub) -> list[str]:
@@ -62,8 +63,8 @@ def fetched(hub: Hub) -> list[str]:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub with two small repositories, and nothing in memory."""
-    monkeypatch.setattr(imagenet, "_held", None)
-    monkeypatch.setattr(imagenet, "_job", None)
+    monkeypatch.setattr(shelves, "_held", None)
+    monkeypatch.setattr(shelves, "_job", None)
     with Hub() as hub, asked_by_the_client(hub, tmp_path / "cache", monkeypatch):
         for published in (TINY, OTHER):
             hub.put(published.repository, COMMIT, files(published))
@@ -84,7 +85,7 @@ def test_the_list_is_short_and_its_networks_are_small() -> None:
     for published in PUBLISHED.values():
         assert published.repository == f"timm/{published.repository.removeprefix('timm/')}"
         assert published.repository.split("/")[1].split(".")[0] == published.architecture
-        assert published.megabytes <= imagenet.LIMIT_MB
+        assert published.megabytes <= shelves.LIMIT_MB
 
 
 def test_a_commit_is_a_full_hash() -> None:
@@ -170,12 +171,12 @@ def test_what_has_no_map_of_features_is_refused() -> None:
 
 
 def test_a_network_comes_from_the_hub(hub: Hub) -> None:
-    assert not imagenet.here(TINY)
+    assert not imagenet.SHELF.here(TINY)
     assert hub.requests == []
     before = torch.get_rng_state()
-    steps = list(imagenet.loading(TINY))
+    steps = list(imagenet.SHELF.loading(TINY))
     assert torch.equal(torch.get_rng_state(), before)
-    assert imagenet.here(TINY)
+    assert imagenet.SHELF.here(TINY)
     assert fetched(hub) == ["config.json", "model.safetensors"]
     assert steps[-1].done == steps[-1].total == len(hub.repositories[TINY.repository][COMMIT]["model.safetensors"])
     assert steps[-1].say() == "Tiny is loaded (commit 0123456)."
@@ -194,8 +195,8 @@ def test_a_network_comes_from_the_hub(hub: Hub) -> None:
 
 
 def test_progress_is_said_in_megabytes() -> None:
-    assert imagenet.Progress().say() == "Asking the Hub …"
-    assert imagenet.Progress(12_300_000, 46_800_000).say() == "12 of 47 MB"
+    assert shelves.Progress().say() == "Asking the Hub …"
+    assert shelves.Progress(12_300_000, 46_800_000).say() == "12 of 47 MB"
 
 
 def test_a_network_in_memory_is_not_loaded_again(hub: Hub) -> None:
@@ -208,11 +209,11 @@ def test_a_network_in_memory_is_not_loaded_again(hub: Hub) -> None:
 def test_files_in_the_cache_need_no_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     load(TINY)
     hub.stop()
-    monkeypatch.setattr(imagenet, "_held", None)
+    monkeypatch.setattr(shelves, "_held", None)
     asked = len(hub.requests)
-    assert imagenet.here(TINY)
+    assert imagenet.SHELF.here(TINY)
     assert load(TINY).commit == COMMIT
-    monkeypatch.setattr(imagenet, "_held", None)
+    monkeypatch.setattr(shelves, "_held", None)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert load(TINY).commit == COMMIT
     assert len(hub.requests) == asked
@@ -220,11 +221,11 @@ def test_files_in_the_cache_need_no_network(hub: Hub, monkeypatch: pytest.Monkey
 
 def test_without_a_commit_the_first_download_decides(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     open_ended = replace(TINY, commit=None)
-    assert not imagenet.here(open_ended)
+    assert not imagenet.SHELF.here(open_ended)
     assert load(open_ended).commit == COMMIT
     hub.put(TINY.repository, LATER, files(TINY))
-    monkeypatch.setattr(imagenet, "_held", None)
-    assert imagenet.here(open_ended)
+    monkeypatch.setattr(shelves, "_held", None)
+    assert imagenet.SHELF.here(open_ended)
     assert load(open_ended).commit == COMMIT
 
 
@@ -239,7 +240,7 @@ def test_another_network_takes_the_place_of_the_first(hub: Hub) -> None:
 
 def test_loading_disturbs_no_other_thread(hub: Hub) -> None:
     # The network is laid out on torch's `meta` device, which must stay that thread's own affair.
-    visitor, devices = imagenet.loading(TINY), set()
+    visitor, devices = imagenet.SHELF.loading(TINY), set()
     for _ in visitor:
         devices.add(torch.zeros(1).device.type)
     with ThreadPoolExecutor(1) as pool:
@@ -264,12 +265,12 @@ def test_visitors_who_ask_at_once_share_one_download(hub: Hub) -> None:
 
 def test_what_is_on_this_machine_is_at_hand_without_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load(TINY)
-    assert imagenet.at_hand(TINY) is loaded
+    assert imagenet.SHELF.at_hand(TINY) is loaded
     load(OTHER)
     hub.stop()
     asked = len(hub.requests)
-    first = weakref.ref(imagenet.at_hand(OTHER).network)
-    again = imagenet.at_hand(TINY)
+    first = weakref.ref(imagenet.SHELF.at_hand(OTHER).network)
+    again = imagenet.SHELF.at_hand(TINY)
     assert (again.commit, again.labels) == (COMMIT, loaded.labels)
     assert held() == TINY
     gc.collect()
@@ -280,7 +281,7 @@ def test_what_is_on_this_machine_is_at_hand_without_the_hub(hub: Hub, monkeypatc
 def test_what_is_not_here_is_refused_with_what_to_do(hub: Hub) -> None:
     load(OTHER)
     with pytest.raises(Refused, match=r"^Tiny is not on this machine\. Choose it again under Network; it has 1 MB\.$"):
-        imagenet.at_hand(TINY)
+        imagenet.SHELF.at_hand(TINY)
     assert held() == OTHER
     assert not any(TINY.repository in line for line in hub.requests)
 
@@ -290,10 +291,10 @@ def test_what_is_at_hand_waits_for_no_download(hub: Hub) -> None:
     load(replace(OTHER, commit=None))  # displaces it
     hub.put(OTHER.repository, LATER, files(OTHER))
     hub.faults["model.safetensors"] = "slow"
-    visitor = imagenet.loading(replace(OTHER, commit=LATER))
+    visitor = imagenet.SHELF.loading(replace(OTHER, commit=LATER))
     next(visitor)
     begin = time.monotonic()
-    assert imagenet.at_hand(TINY).published == TINY
+    assert imagenet.SHELF.at_hand(TINY).published == TINY
     assert time.monotonic() - begin < 2 * SLACK_S
     visitor.close()
 
@@ -301,10 +302,10 @@ def test_what_is_at_hand_waits_for_no_download(hub: Hub) -> None:
 def test_a_network_that_many_need_is_read_once(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     load(TINY)
     load(OTHER)
-    build, built = imagenet._build, []
-    monkeypatch.setattr(imagenet, "_build", lambda *files: built.append(files) or build(*files))
+    build, built = imagenet.SHELF.build, []
+    monkeypatch.setattr(imagenet.SHELF, "build", lambda *files: built.append(files) or build(*files))
     with ThreadPoolExecutor(8) as pool:
-        networks = list(pool.map(lambda _: imagenet.at_hand(TINY), range(8)))
+        networks = list(pool.map(lambda _: imagenet.SHELF.at_hand(TINY), range(8)))
     assert all(loaded is networks[0] for loaded in networks)
     assert len(built) == 1
 
@@ -316,9 +317,9 @@ def test_damaged_files_on_this_machine_come_anew(hub: Hub) -> None:
     assert path
     path.write_bytes(b"damaged")
     with pytest.raises(store.BadRun, match="damaged"):
-        imagenet.at_hand(TINY)
+        imagenet.SHELF.at_hand(TINY)
     assert held() == OTHER
-    assert not imagenet.here(TINY)
+    assert not imagenet.SHELF.here(TINY)
     assert load(TINY).published == TINY
 
 
@@ -360,7 +361,7 @@ def test_other_bytes_are_noticed_and_not_kept(hub: Hub, file: str, message: str)
 
 
 def test_a_large_file_is_refused_before_it_is_downloaded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagenet, "LIMIT_MB", 1)
+    monkeypatch.setattr(shelves, "LIMIT_MB", 1)
     with pytest.raises(Refused, match=r"model\.safetensors: it has 2 MB, at most 1 MB are loaded"):
         load(TINY)
     assert fetched(hub) == ["config.json"]
@@ -428,7 +429,7 @@ def test_a_slow_hub_is_left_after_the_budget(hub: Hub) -> None:
 
 
 def test_a_silent_hub_is_left_sooner(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagenet, "ANSWER_S", 0.5)
+    monkeypatch.setattr(shelves, "ANSWER_S", 0.5)
     hub.faults["config.json"] = "slow"
     begin = time.monotonic()
     with pytest.raises(Refused, match=r"\(no answer\)"):
@@ -445,7 +446,7 @@ def test_no_hub_is_one_sentence(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(Refused, match="The Hub did not deliver"):
         load(TINY)
-    assert time.monotonic() - begin < imagenet.ANSWER_S + SLACK_S
+    assert time.monotonic() - begin < shelves.ANSWER_S + SLACK_S
     assert held() == OTHER
 
 
@@ -477,7 +478,7 @@ def test_progress_is_counted_where_the_client_downloads_through_xet() -> None:
 
 def test_who_cancels_ends_the_download(hub: Hub) -> None:
     hub.faults["model.safetensors"] = "slow"
-    visitor = imagenet.loading(TINY)
+    visitor = imagenet.SHELF.loading(TINY)
     while not fetched(hub)[1:]:
         assert next(visitor).loaded is None
     visitor.close()
@@ -486,13 +487,13 @@ def test_who_cancels_ends_the_download(hub: Hub) -> None:
         if thread.name == "hub download":
             thread.join(timeout=10)
     assert held() is None
-    assert not imagenet.here(TINY)
+    assert not imagenet.SHELF.here(TINY)
     assert load(TINY).published == TINY
 
 
 def test_one_who_cancels_does_not_end_it_for_another(hub: Hub) -> None:
     hub.faults["model.safetensors"] = "slow"
-    first, second = imagenet.loading(TINY), imagenet.loading(TINY)
+    first, second = imagenet.SHELF.loading(TINY), imagenet.SHELF.loading(TINY)
     next(first)
     next(second)
     first.close()
@@ -504,11 +505,11 @@ def test_one_who_cancels_does_not_end_it_for_another(hub: Hub) -> None:
 
 def test_another_network_waits_for_its_turn(hub: Hub) -> None:
     hub.faults["model.safetensors"] = "slow"
-    first = imagenet.loading(TINY)
+    first = imagenet.SHELF.loading(TINY)
     next(first)
     with pytest.raises(Refused, match=r"Another network is still being loaded\. Ask for Other again"):
         load(OTHER, budget_s=0.3)
-    second = imagenet.loading(OTHER)
+    second = imagenet.SHELF.loading(OTHER)
     assert next(second).say() == "Asking the Hub …"
     first.close()
     hub.faults.clear()

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with tiny_hub(tmp_path / "cache", monkeypatch) as hub:
         for name in ("resnet18", "convnext"):
-            list(imagenet.fetch({"network": name}))
+            list(imagenet.SHELF.fetch({"network": name}))
         yield hub
 
 
@@ -39,7 +39,7 @@ def answered(network: str, **values: Any) -> Answer:
 def test_a_map_is_the_published_networks_own(hub: Hub, name: str) -> None:
     values = CARD.parse({"network": "resnet18", "method": name, "n": 2})
     case = cam.look(values, "")
-    loaded = imagenet.at_hand(PUBLISHED["resnet18"])
+    loaded = imagenet.SHELF.at_hand(PUBLISHED["resnet18"])
     assert case.network is loaded.network
     assert case.size == (loaded.side, loaded.side)
     assert case.classes == tuple(label.split(",")[0] for label in LABELS)
@@ -96,7 +96,7 @@ def test_a_pair_is_seen_as_wide_as_two(hub: Hub) -> None:
 def test_the_snippet_gives_the_same_answer(hub: Hub, tmp_path: Path) -> None:
     published = PUBLISHED["mobilenetv2"]  # the lines know the list, not this test's changes to it
     hub.put(published.repository, published.commit or COMMIT, files(published, num_classes=12, label_names=LABELS))
-    list(imagenet.fetch({"network": "mobilenetv2"}))
+    list(imagenet.SHELF.fetch({"network": "mobilenetv2"}))
     values = CARD.parse({"network": "mobilenetv2", "photo": "lion_goldfish", "against": "second"})
     code, numbers = cam.snippet(values, ""), cam.answer(values, "").numbers
     assert len(code.splitlines()) <= 8

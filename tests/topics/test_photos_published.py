@@ -34,7 +34,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def bring(name: str) -> list[str]:
-    return list(imagenet.fetch({"network": name}))
+    return list(imagenet.SHELF.fetch({"network": name}))
 
 
 def answered(name: str, own: str = "", **values: Any) -> Answer:
@@ -67,7 +67,7 @@ def test_it_is_fetched_when_it_is_chosen_and_not_again(hub: Hub) -> None:
 
 def test_the_answer_is_the_networks_own(hub: Hub) -> None:
     bring("resnet18")
-    loaded, picture = imagenet.at_hand(TINY["resnet18"]), own_photo()
+    loaded, picture = imagenet.SHELF.at_hand(TINY["resnet18"]), own_photo()
     found = answered("resnet18", url(picture))
     with torch.inference_mode():
         logits = loaded.network(loaded.view(picture))[0]
@@ -87,7 +87,7 @@ def test_the_answer_is_the_networks_own(hub: Hub) -> None:
 
 def test_changes_are_made_to_what_it_sees(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     bring("resnet18")
-    loaded, picture = imagenet.at_hand(TINY["resnet18"]), own_photo()
+    loaded, picture = imagenet.SHELF.at_hand(TINY["resnet18"]), own_photo()
 
     def seen(**values: Any) -> torch.Tensor:
         return photos.look(photos.CARD.parse({"network": "resnet18", **values}), url(picture))[2]
@@ -118,7 +118,7 @@ def test_a_blur_takes_as_much_of_the_photo_away_whatever_the_side(hub: Hub) -> N
         mean = (row * place).sum() / row.sum()
         return float(((row * (place - mean) ** 2).sum() / row.sum()).sqrt()) / len(row)
 
-    crop = imagenet.at_hand(TINY["resnet18"]).crop
+    crop = imagenet.SHELF.at_hand(TINY["resnet18"]).crop
     assert width("resnet18") * crop == pytest.approx(width("resnet"), rel=0.05)
 
 
@@ -156,7 +156,7 @@ def test_the_endpoint_answers_what_is_here_and_refuses_the_rest_in_words(hub: Hu
 
 def test_the_network_stays_as_it_was(hub: Hub) -> None:
     bring("resnet18")
-    network = imagenet.at_hand(TINY["resnet18"]).network
+    network = imagenet.SHELF.at_hand(TINY["resnet18"]).network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     answered("resnet18", mirror=True, grey=True, blur=4, tiles="8")
     photos.follow(photos.CARD.parse({"network": "resnet18"}), "", ["1"])
