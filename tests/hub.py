@@ -29,7 +29,7 @@ from urllib.parse import unquote
 
 import pytest
 
-ADDRESS = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+ADDRESS = re.compile(r"/([^/]+/[^/]+)/resolve/(refs/pr/\d+|[^/]+)/(.+)")
 MODEL = re.compile(r"/api/models/([^/]+/[^/?]+)(?:/(preupload|commit)/main)?(?:\?.*)?")
 BATCH = re.compile(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch")
 LARGE = (".safetensors", ".png", ".jpeg")  # what .gitattributes of a new repository sends to Git LFS
@@ -67,7 +67,7 @@ class Hub:
         self._port = 0
 
     def put(self, repository: str, commit: str, files: dict[str, bytes]) -> None:
-        """Add a commit; `main` is the one that was added last."""
+        """Add a commit; `main`, as every other branch, is the one that was added last."""
         self.repositories.setdefault(repository, {})[commit] = files
 
     def start(self) -> None:
@@ -118,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
         commits = self.hub.repositories.get(match[1]) if match else None
         if not match or not commits:
             return self._refuse("RepoNotFound")
-        commit = list(commits)[-1] if match[2] == "main" else match[2]
+        commit = list(commits)[-1] if match[2] == "main" or "/" in match[2] else match[2]
         if commit not in commits:
             return self._refuse("RevisionNotFound")
         file = match[3]

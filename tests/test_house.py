@@ -68,7 +68,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
         {"core.card", "core.draw", "core.live", "core.markup", "core.store"},
     ),
     r"core/topics/(?P<x>\w+)/card.py": (set(), {"core.card"}),
-    r"core/topics/(?P<x>\w+)/network.py": ({"torch", "transformers", "timm"}, {"core.nets", "core.topics.{x}.method"}),
+    r"core/topics/(?P<x>\w+)/network.py": ({"torch"}, {"core.nets", "core.topics.{x}.method"}),
     r"core/topics/(?P<x>\w+)/recipe.py": (
         ANY,
         {"core.augment", "core.data", "core.loop", "core.nets", "core.store", "core.topics.{x}"},
@@ -81,6 +81,11 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     r"core/topics/(?P<x>\w+)/browser.py": (
         {"torch", "numpy"},
         {"core.graph", "core.nets", "core.store", "core.topics.{x}"},
+    ),
+    # Networks of others, behind the topic's own interface
+    r"core/topics/(?P<x>\w+)/published.py": (
+        {"torch", "transformers", "sentencepiece"},
+        {"core.card", "core.published", "core.store", "core.vision", "core.topics.{x}"},
     ),
     # Sentences as pieces, for which there is a library
     r"core/topics/(?P<x>\w+)/words.py": ({"tokenizers"}, {"core.topics.{x}"}),
