@@ -49,6 +49,9 @@ class Recipe:
     colour           brightness, contrast and saturation change by up to this share
     mix              share of batches whose photos are blended (mixup) or pasted into each other (CutMix)
     label_smoothing  share of the target spread over all classes
+    teacher          name of the run whose shares for the changed photo make half of the target; "" for none
+                     (Hinton et al. 2015, arXiv:1503.02531; Beyer et al. 2022, arXiv:2106.05237: it sees what the
+                     network sees)
     average          decay per step of the running mean of the weights that is kept; 0 keeps the last
     seeds            runs behind mean and spread; the first one's weights are kept
     """
@@ -68,6 +71,7 @@ class Recipe:
     colour: float = 0.2
     mix: float = 0.6
     label_smoothing: float = 0.05
+    teacher: str = ""
     average: float = 0.995
     seeds: tuple[int, ...] = (0, 1, 2)
     keep_weights: bool = True
@@ -80,6 +84,7 @@ RECIPES = {
     "cbam": Recipe(attention=True, seeds=(0,)),
     "short": SHORT,
     "no_mixing": replace(SHORT, mix=0.0),
+    "taught": replace(SHORT, teacher="photos/resnet"),
     "no_average": replace(SHORT, average=0.0),
     "all_resampled": replace(SHORT, sharp=0.0),
     "none_resampled": replace(SHORT, sharp=1.0),
@@ -159,8 +164,13 @@ def parts(examples: data.Examples) -> tuple[Tensor, Tensor]:
     return torch.cat(train), torch.cat(held_out)
 
 
-def cross_entropy(network: nn.Module, images: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
-    """The training loss, of targets that are probabilities."""
+def cross_entropy(
+    network: nn.Module, images: Tensor, targets: Tensor, *, label_smoothing: float, teacher: nn.Module | None = None
+) -> Tensor:
+    """The training loss, of targets that are probabilities; a teacher's make half of them."""
+    if teacher:
+        with torch.no_grad():
+            targets = (targets + teacher.to(images.device)(images).float().softmax(dim=1)) / 2
     return F.cross_entropy(network(images), targets, label_smoothing=label_smoothing)
 
 
@@ -197,6 +207,8 @@ def train(
     validation = examples.images[held_out], examples.labels[held_out]
     network = build(recipe, seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    teacher = restore(store.load(recipe.teacher)) if recipe.teacher else None
+
     def validate(network: nn.Module) -> loop.Row:
         logits = batched_logits(network, validation[0].to(next(network.parameters()).device)).cpu()
         error = logits.argmax(dim=1).ne(validation[1]).float().mean()
@@ -205,7 +217,7 @@ def train(
     history = loop.fit(
         network,
         (examples.images[chosen], examples.labels[chosen]),
-        partial(cross_entropy, label_smoothing=recipe.label_smoothing),
+        partial(cross_entropy, label_smoothing=recipe.label_smoothing, teacher=teacher),
         optimizer=torch.optim.SGD(
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, momentum=0.9, nesterov=True
         ),
