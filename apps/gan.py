@@ -235,7 +235,8 @@ def distance_tile(values: Mapping[str, Value], numbers: Mapping[str, Any]) -> Ti
     return Tile(
         "distance",
         f"{numbers['distance_together' if together else 'distance']:.3g} ×",
-        "as far from real pictures as two sets of those are" + (", normalised by the batch" if together else ""),
+        "the d² of two sets of real pictures: this network's, measured once, at truncation 1"
+        + (", normalised by the batch" if together else ""),
     )
 
 
@@ -247,6 +248,11 @@ def newness_tile(run: str, picture: Tensor, numbers: dict[str, Any]) -> Tile:
     return Tile("nearest", f"{numbers['nearest']:.2f} ×", "as far from its nearest training face as unseen ones are")
 
 
+def closest_tile(numbers: Mapping[str, Any]) -> Tile:
+    """Of how many of its pictures a copy might be suspected."""
+    return Tile("closest", f"{numbers['closest']:.1%}", "suspiciously near to a training picture; of unseen ones 1 %")
+
+
 def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
     """A sheet of 64, and one of them changed."""
     sheet, face = asked(values), int(values["face"])
@@ -256,25 +262,27 @@ def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
     if values["ranked"] and ranks is not None:
         order = ranks.argsort().tolist()
     places = [f"picture {number}" + (f", ranked {int(ranks[number])}" if ranks is not None else "") for number in order]
-    tiles = [distance_tile(values, numbers)]
     changed = apart(one.before, one.after)
     numbers |= {"changed": changed}
-    tiles.append(newness_tile(run, one.after, numbers))
+    tiles = [newness_tile(run, one.after, numbers)]
     if ranks is not None:
         numbers["judge"] = int(ranks[face])
-        tiles.append(Tile("judge", f"{numbers['judge']} of 64", "to the discriminator, before any change"))
+    # Among other neighbours a rank says more of these, and of 64 that are all alike it says nothing.
+    if ranks is not None and values["truncation"] and not values["neighbours"]:
+        tiles.append(Tile("judge", f"{numbers['judge']} of 64", "to the discriminator: 1 looks most real to it"))
     shown, remark = [(figures.enlarged(one.before), f"picture {face}")], ""
     if values["together"] and values["neighbours"]:
         with_own = asked(values, neighbours=0).pictures[face]
         numbers["moved"] = apart(with_own, one.before)
         shown = [(figures.enlarged(with_own), "among its own"), (figures.enlarged(one.before), "among others")]
-        tiles.append(Tile("changed", f"{100 * numbers['moved']:.1f} %", "of the range, by its neighbours alone"))
+        tiles.append(Tile("changed", f"{100 * numbers['moved']:.1f} %", "changed by its neighbours alone"))
     if not torch.equal(one.moved, one.latent):
         shown = [(figures.enlarged(one.before), f"picture {face}"), (figures.enlarged(one.after), "changed")]
         tiles = [tile for tile in tiles if tile.name != "changed"]
-        tiles.append(Tile("changed", f"{100 * changed:.1f} %", "of the range, pixel by pixel"))
-    if len(tiles) < 3:
-        tiles.append(Tile("closest", f"{numbers['closest']:.1%}", "nearer than 99 % of unseen ones"))
+        tiles.append(Tile("changed", f"{100 * changed:.1f} %", "changed, pixel by pixel"))
+    if len(tiles) < 2:
+        tiles.append(closest_tile(numbers))
+    tiles.append(distance_tile(values, numbers))
     if values["ranked"] and ranks is None:
         remark = "The discriminator is kept of the best network alone."
     sentence = (
@@ -312,10 +320,10 @@ def of_walk(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> F
     mixture = (1 - position) * ends[0] + position * ends[1]
     numbers |= {"unlike_mixture": apart(here, mixture), "length": float(latents[-1].norm())}
     tiles = [
-        distance_tile(values, numbers),
         Tile("mixture", f"{100 * numbers['unlike_mixture']:.1f} %", "unlike the ends laid over each other"),
+        newness_tile(run, here, numbers),
+        distance_tile(values, numbers),
     ]
-    tiles.append(newness_tile(run, here, numbers))
     marks = torch.linspace(0, 1, len(passed)).tolist()
     figure = figures.walk(
         pictures[:-1],
@@ -335,7 +343,7 @@ def of_copies(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) ->
     kept, own, shown, remark = near(run), None, [], ""
     tiles = [
         Tile("ratio", f"{numbers['ratio']:.2f}", "distance to training pictures; unseen ones have 1"),
-        Tile("closest", f"{numbers['closest']:.1%}", "nearer than 99 % of unseen ones"),
+        closest_tile(numbers),
         distance_tile({"together": False}, numbers),
     ]
     if run in FACES:
@@ -397,7 +405,7 @@ def of_photo(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
     tiles = [
         Tile("unlike", f"{100 * numbers['unlike']:.1f} %", "unlike the picture is what came back"),
         Tile("strange", f"{strange:.2f} ×", f"as far from its nearest training face as unseen ones are: {title}"),
-        Tile("nearest", f"{back:.2f} ×", "likewise, of what came back"),
+        Tile("nearest", f"{back:.2f} ×", "likewise: what came back"),
     ]
     figure = figures.found(
         figures.enlarged(picture),
@@ -540,7 +548,7 @@ def find(space: Space) -> None:
         target = nets.framed(np.asarray(picture), size=64)
         generator, said = networks()[BEST], " ".join(remarks)
         shown_at = time.monotonic()
-        for number, (latent, loss) in enumerate(asking.way_back(generator, target), 1):
+        for number, (latent, loss) in enumerate(asking.way_back(generator, judge(), target), 1):
             if number == asking.STEPS or time.monotonic() - shown_at > SLICE_S:
                 drawing = made(generator, latent[None], torch.zeros(1, dtype=torch.long))[0]
                 words = f"step {number} of {asking.STEPS}, {100 * loss**0.5:.1f} % unlike"
@@ -571,6 +579,13 @@ def started(match: toy.Match, values: Mapping[str, Value], *, anew: bool = False
     return match
 
 
+def drawn(match: toy.Match) -> dict[str, dict[str, Any]]:
+    """Both games as they stand, by title."""
+    real = match.games[0].draw(200, torch.Generator().manual_seed(0))
+    looks = zip(GAMES.values(), match.looks(), strict=True)
+    return {title: figures.plane(look, real, title) for title, look in looks}
+
+
 def see_it_learn(space: Space) -> None:
     """The tab in which two small pairs of players learn in the plane."""
     gr.HTML(
@@ -580,6 +595,7 @@ def see_it_learn(space: Space) -> None:
         "own, click into the left field.</p>"
     )
     held = gr.State(toy.Match)
+    opening = drawn(started(toy.Match(), CARD.defaults()))
     with gr.Row(elem_classes="row-of-buttons"):
         names = ("Play", "Pause", "One step of D", "One step of G", "Start again", "Clear my points")
         play, pause, step_d, step_g, again, clear = (gr.Button(name, size="sm") for name in names)
@@ -588,19 +604,16 @@ def see_it_learn(space: Space) -> None:
         views = []
         for name, title in GAMES.items():
             with gr.Column(min_width=300):
-                views.append(figure_view(f"toy-{name}", figures.plane(None, torch.empty(0, 2), title)))
+                views.append(figure_view(f"toy-{name}", opening[title]))
     said = gr.HTML("", elem_id="toy-said")
     outputs = [*views, said]
 
     def show(match: toy.Match, values: Mapping[str, Value]) -> dict[Any, Any]:
-        looks = match.looks()
-        real = match.games[0].draw(200, torch.Generator().manual_seed(0))
-        drawn = [figures.plane(look, real, title) for look, title in zip(looks, GAMES.values(), strict=True)]
-        words = ""
+        looks, words = match.looks(), ""
         if values["toy"] == "ring":
             heaps = [toy.covered(look.forged) for look in looks]
             words = f"<p role='status'>Heaps of eight that are hit: GAN {heaps[0]}, WGAN-GP {heaps[1]}.</p>"
-        return {**dict(zip(views, drawn, strict=True)), said: words}
+        return {**dict(zip(views, drawn(match).values(), strict=True)), said: words}
 
     def run(values: dict[str, Value], own: str, match: toy.Match, pace: str) -> Iterator[dict[Any, Any]]:
         started(match, values)
@@ -627,9 +640,9 @@ def see_it_learn(space: Space) -> None:
 
     def waiting_for_points(match: toy.Match) -> dict[Any, Any]:
         points = torch.tensor(match.points).view(-1, 2)
-        drawn = [figures.plane(None, points, title) for title in GAMES.values()]
+        empty = [figures.plane(None, points, title) for title in GAMES.values()]
         words = f"<p role='status'>Points that are set: {len(match.points)}. Two are needed at least.</p>"
-        return {**dict(zip(views, drawn, strict=True)), said: words}
+        return {**dict(zip(views, empty, strict=True)), said: words}
 
     def put(values: dict[str, Value], own: str, match: toy.Match, place: list[float]) -> Iterator[dict[Any, Any]]:
         if values["toy"] != "yours":

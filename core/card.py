@@ -158,7 +158,8 @@ class Score:
 
     def say(self, value: float) -> str:
         """The number as it is printed."""
-        return f"{100 * value:.{self.digits}f} %" if self.percent else f"{value:.{self.digits}f}"
+        value = round(100 * value if self.percent else value, self.digits) + 0.0  # no -0.00
+        return f"{value:.{self.digits}f}{' %' if self.percent else ''}"
 
 
 @dataclass(frozen=True)

@@ -266,10 +266,23 @@ window.vitrine = (() => {
     removeEventListener("keydown", held, true);
   }
 
+  let tourStep = 0; // from 0, as the server counts; the address counts from 1
+
   function address(state) {
     const next = new URLSearchParams(state);
+    if (tourStep) next.set("step", tourStep + 1);
     for (const flag of FLAGS) if (query.has(flag)) next.set(flag, query.get(flag));
     history.replaceState(null, "", location.pathname + (String(next) ? "?" + next : ""));
+  }
+
+  // Another step of the tour: it belongs to the link, and its figure has to be seen.
+  function step(index) {
+    tourStep = index;
+    const state = new URLSearchParams(location.search);
+    state.delete("step");
+    if (tourStep || location.search.includes("step=")) address(state);
+    if (!document.documentElement.classList.contains("opening"))
+      document.querySelector("#figure").scrollIntoView({ block: "nearest" });
   }
 
   async function copyLink(button) {
@@ -320,5 +333,5 @@ window.vitrine = (() => {
   }
   flags();
 
-  return { figure, saveFigure, canvas, sentence, play, address, opened, copyLink, printSheet };
+  return { figure, saveFigure, canvas, sentence, play, address, step, opened, copyLink, printSheet };
 })();

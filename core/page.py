@@ -209,6 +209,7 @@ class Space(Moves):
         parts["reset"].click(self.guarded(self.reset), None, **common)
         parts["copy"].click(None, js="() => vitrine.copyLink('#copy')")
         parts["address"].change(None, parts["address"], js="(query) => vitrine.address(query)")
+        parts["step"].change(None, parts["step"], js="(index) => vitrine.step(index)")
         follow = self.guarded(self.follow_number)
         if self.clicked:
             parts["ask"].click(follow, [*parts["pick"], *state], **common)

@@ -13,6 +13,7 @@ from core.topics.gan import method, walks
 EYES = "photos/resnet"  # the run in whose features pictures are compared
 HELD_OUT = 10  # every tenth face is never trained on
 STEPS, RATE = 120, 0.08  # of the way back from a picture to its noise
+REAL = 0.1  # weight of the discriminator on that way
 SCALES = (1, 4, 16)  # pixels that are averaged before two pictures are compared
 
 
@@ -63,27 +64,39 @@ def unlike(pictures: Tensor, others: Tensor) -> Tensor:
     return torch.stack(parts).mean(dim=0)
 
 
-def way_back(generator: Any, picture: Tensor) -> Iterator[tuple[Tensor, float]]:
+def way_back(generator: Any, judge: Any, picture: Tensor) -> Iterator[tuple[Tensor, float]]:
     """Which noise would have become this picture? From the most alike of a sheet, by gradient descent.
 
-    generator  frozen; picture (C, H, W)
-    yields     after each of STEPS steps the latent (L,), and how unlike the picture was before it, see `unlike`
+    loss(z) = unlike(G(z), x) + REAL * softplus(-D(G(z)))
+
+    Alikeness alone finds smears that lie between all drawings; the discriminator keeps to what it takes for drawn.
+
+    generator, judge  frozen; picture (C, H, W)
+    yields            after each of STEPS steps the latent (L,), and how unlike the picture was before it
+    source            Zhu et al. 2016, arXiv:1609.03552, section 4, where the discriminator has a say, too
     """
     with torch.inference_mode():
         sheet = walks.sheet(generator.latent, 0)
         start = sheet[unlike(generator(sheet), picture[None]).argmin()]
+    told = 0.0
+
+    def loss(latents: Tensor) -> Tensor:
+        nonlocal told
+        drawn = generator(latents)
+        away = unlike(drawn, picture[None])[0]
+        told = float(away.detach())
+        return away + REAL * F.softplus(-judge(drawn)).mean()
+
     # Also where a page has switched gradients off.
     with torch.inference_mode(False), torch.enable_grad():
         picture = picture.clone()
-        steps = method.projected(
-            lambda latents: unlike(generator(latents), picture[None])[0], start.clone(), steps=STEPS, rate=RATE
-        )
+        steps = method.projected(loss, start.clone(), steps=STEPS, rate=RATE)
     while True:
         with torch.inference_mode(False), torch.enable_grad():
             step = next(steps, None)
         if step is None:
             return
-        yield step
+        yield step, told
 
 
 def ranks(scores: Tensor) -> Tensor:

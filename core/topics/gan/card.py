@@ -25,7 +25,12 @@ PACES = {"fair": (1e-3, 1e-3), "collapse": (5e-3, 5e-4)}
 
 
 # What the directions of the best network do, named after looking at many faces.
-NAMED = ("tilts the head, hair to blue", "lightens hair and eyes", "darkens hair", "turns brown hair blue-green")
+NAMED = (
+    "tilts the head",
+    "lightens hair and eyes, and turns the face to the front",
+    "darkens hair",
+    "turns brown hair blue-green",
+)
 
 
 def _direction(number: int) -> Param:
@@ -51,8 +56,8 @@ CARD = Card(
     family="Generation",
     question="Who drew these faces?",
     task="unconditional-image-generation",
-    claim="Nobody: a network makes them of random numbers. It was never shown a drawing; it only heard, again and "
-    "again, how its pictures would have to change for another network to take them for real.",
+    claim="Nobody: a network makes them of random numbers. It saw no drawing itself; it only heard, again and "
+    "again, how its pictures would have to change for another network, which did, to take them for real.",
     params=(
         Param(
             name="view",
@@ -152,7 +157,7 @@ CARD = Card(
             step=1,
             main=False,
         ),
-        _place("to", "Walk to", 12, "The last stop of the walk."),
+        _place("to", "Walk to", 11, "The last stop of the walk."),
         _place("via", "by way of", -1, "A stop between; -1 for none.", low=-1),
         _place("via2", "and by", -1, "One more stop; -1 for none.", low=-1),
         Param(
@@ -245,8 +250,8 @@ CARD = Card(
             holds=(Bound("unlike_mixture", ">=", 0.03),),
         ),
         Step(
-            ask="Does it paste its pictures together from the 9,000 faces that it learnt from? Compare with 1,000 "
-            "faces that no training used: how near is each to its nearest training face?",
+            ask="Are its pictures copies of the 9,000 faces that it learnt from? Compare with 1,000 faces that no "
+            "training used: how near is each to its nearest training face?",
             choices=("its own are much nearer", "about as near as the unseen", "its own are much farther"),
             right=1,
             set={},
@@ -254,8 +259,8 @@ CARD = Card(
             look="The filled heap are its pictures, the outlined one are faces that no training has seen. "
             "Where would copies lie?",
             why="An exact copy has distance 0. Its pictures are about as far from the training faces as new drawings "
-            "are. This finds copies of whole faces, not of parts; but the generator is never shown a training picture, "
-            "it only hears how its own would have to change.",
+            "are. That the generator itself saw no drawing proves nothing: what it hears could lead it to a copy. And "
+            "this finds copies of whole faces, not of parts.",
             minutes=3,
             holds=(Bound("ratio", ">=", 0.8), Bound("ratio", "<=", 1.25)),
         ),
@@ -274,7 +279,7 @@ CARD = Card(
         ),
         Step(
             ask="The astronaut's photograph: we look for the noise that comes nearest to it. What comes back?",
-            choices=("the photograph", "grey mush", "a drawn face"),
+            choices=("the photograph", "grey", "a drawn face"),
             right=2,
             set={"photo": "astronaut"},
             then={"view": "photo", "photo": "astronaut"},
@@ -299,11 +304,11 @@ CARD = Card(
         "d²": "Fréchet distance of two sets of pictures, by mean m and covariance C of their features",
         "floor": "d² between two disjoint sets of 2,500 training pictures: no generator can be expected to do better",
     },
-    not_this="It is no collage of stored pictures: it holds none and was shown none. And it does not know what a face "
-    "is: it knows what this judge let pass.",
+    not_this="It is no collage of stored pictures: it holds none, and only its opponent was shown some. And it does "
+    "not know what a face is: it knows what this judge let pass.",
     tiles={
-        "distance": "Fréchet distance d² of this network's pictures to real ones, as a multiple of the distance "
-        "between two sets of real ones, which is 1.",
+        "distance": "Fréchet distance d² of this network's pictures to real ones, as a multiple of the d² between two "
+        "sets of real ones, which is 1. It is the network's, not the chosen picture's.",
         "nearest": "Euclidean distance of features to the nearest training face, as a multiple of the median that "
         "unseen real faces have, which is 1.",
         "judge": "The place that the discriminator's score D(x) gives the chosen face among the 64 of its sheet; 1 is "
@@ -314,9 +319,10 @@ CARD = Card(
         "over each other, in percent.",
         "ratio": "Median distance of its pictures to their nearest training picture, divided by the median of unseen "
         "real pictures: 1 is as near as new ones are, 0 would be copies.",
-        "closest": "Share of its pictures that lie nearer to a training picture than 99 % of unseen real pictures do.",
+        "closest": "Share of its pictures that lie nearer to a training picture than 99 % of unseen real pictures do; "
+        "of unseen ones that is 1 %.",
         "losses": "The losses L_D and L_G of this epoch: neither falls for long, for each is measured by the other.",
-        "epoch": "Fréchet distance d² to 1,500 training pictures after this epoch.",
+        "epoch": "Fréchet distance d² to 1,500 training pictures after this epoch; Scores have that to 2,500.",
         "unlike": "Root mean square difference of the two pictures, averaged over three scales, in percent of the "
         "whole range.",
         "strange": "Euclidean distance of the picture's features to the nearest training face, as a multiple of the "

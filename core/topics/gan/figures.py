@@ -16,6 +16,8 @@ ROW = 8  # pictures in a row of a sheet
 HEIGHT = 330  # of a figure, in pixels
 LARGE = 192  # side of an enlarged picture, in pixels
 STRIP = 9  # pictures along a walk
+TICKS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]  # of a logarithmic axis, each in full
+REAL = "#3b3f46"  # real points, on a field that is light in dark mode, too
 BLANK = {"visible": False, "showgrid": False}
 
 
@@ -177,7 +179,7 @@ def copies(
     words = [
         (f'<span style="color:{draw.PETROL}">■ its pictures</span>', 0.98),
         (f'<span style="color:{draw.VERMILION}">□ unseen real ones</span>', 0.9),
-        ("0 would be a copy", 0.1),
+        ("0 would be a copy", 0.82),
     ]
     for text, y in words:
         figure.add_annotation(text=text, x=0, y=y, yref="y domain", xanchor="left", yanchor="top", showarrow=False)
@@ -245,7 +247,7 @@ def epochs(url: str, history: Sequence[Mapping[str, float]], epoch: int, *, sent
         xaxis={**BLANK, "range": [0, 4], "domain": [0, 0.46], "constrain": "domain", "constraintoward": "left"},
         yaxis={**BLANK, "range": [4, 0], "scaleanchor": "x", "constrain": "domain", "constraintoward": "top"},
         xaxis2={"domain": [0.56, 1], "anchor": "y3", "range": [0, at[-1] + 0.5], "title": {"text": "epoch"}},
-        yaxis2={"domain": [0.55, 1], "anchor": "x2", "type": "log", "title": {"text": "d²"}, "nticks": 4},
+        yaxis2={"domain": [0.55, 1], "anchor": "x2", "type": "log", "title": {"text": "d²"}, "tickvals": TICKS},
         yaxis3={"domain": [0, 0.45], "anchor": "x2", "title": {"text": "losses"}, "nticks": 5},
         meta={
             "narrow": {
@@ -319,11 +321,11 @@ def plane(moment: toy.Moment | None, real: Tensor, title: str) -> dict[str, Any]
     field = moment.field if moment else torch.zeros(toy.GRID, toy.GRID)
     reach = float(field.abs().max()) or 1.0
     figure.add_heatmap(
-        z=field.numpy(), x=line, y=line, zmin=-reach, zmax=reach, zsmooth="fast", showscale=False, opacity=0.55,
-        colorscale=[[0, "#0072b2"], [0.5, "#faf8f4"], [1, "#d55e00"]],
+        z=field.numpy(), x=line, y=line, zmin=-reach, zmax=reach, zsmooth="fast", showscale=False,
+        colorscale=[[0, "#77b2d3"], [0.5, "#faf8f4"], [1, "#e8a675"]],
         hovertemplate="D = %{z:.2f}<extra></extra>",
     )  # fmt: skip
-    dots = [(real, draw.MID_TEXT, "circle-open", 5)]
+    dots = [(real, REAL, "circle-open", 5)]
     losses = []
     if moment:
         some = slice(0, 60)

@@ -132,15 +132,13 @@ def directions(activations: Tensor, latents: Tensor, count: int) -> Tensor:
     return found * places.std(dim=0)[:, None]
 
 
-def projected(
-    loss: Callable[[Tensor], Tensor], start: Tensor, *, steps: int, rate: float
-) -> Iterator[tuple[Tensor, float]]:
-    """Look for the noise whose picture is most like a given one, by gradient descent (Adam).
+def projected(loss: Callable[[Tensor], Tensor], start: Tensor, *, steps: int, rate: float) -> Iterator[Tensor]:
+    """Look for the noise whose picture has the least loss, by gradient descent (Adam).
 
-    loss     from latents (1, L) to a scalar: how unlike the picture is
+    loss     from latents (1, L) to a scalar, smaller for what is looked for
     start    (L,); noise of many numbers has a length near sqrt(L), and each step is put back to that length
     rate     learning rate, falling to 0 along half a cosine
-    yields   after each step the latent (L,) and the loss before it
+    yields   after each step the latent (L,)
     source   Zhu et al. 2016, arXiv:1609.03552, section 4, there from a picture's edit
     """
     length = len(start) ** 0.5
@@ -149,13 +147,12 @@ def projected(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         optimizer.zero_grad()
-        value = loss(latent)
-        value.backward()
+        loss(latent).backward()
         optimizer.step()
         schedule.step()
         with torch.no_grad():
             latent *= length / latent.norm()
-        yield latent.detach()[0].clone(), float(value.detach())
+        yield latent.detach()[0].clone()
 
 
 def frechet(features: Tensor, others: Tensor) -> float:

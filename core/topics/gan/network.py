@@ -175,12 +175,13 @@ class FallDiscriminator(nn.Module):
 
     (B, 3, 64, 64) in [0, 1] -> (B, w0, 32, 32) -> … -> (B, w3, 4, 4) -> with the spread over the batch -> (B,)
 
-    held    spectral norm, which training needs; without, the weights are those that `plain` gives
+    held    spectral norm, which training needs; without, see `freed`
     source  Miyato et al. 2018, arXiv:1802.05957; spread over groups of four: Karras et al. 2018, arXiv:1710.10196
     """
 
     def __init__(self, *, widths: tuple[int, int, int, int], held: bool = True) -> None:
         super().__init__()
+        self.widths = widths
         self.begin = nn.Conv2d(3, widths[0], 4, 2, 1)
         self.falls = nn.Sequential(*(Fall(i, o) for i, o in pairwise(widths)))
         self.end = nn.Sequential(
@@ -190,7 +191,7 @@ class FallDiscriminator(nn.Module):
             nn.Conv2d(widths[-1], 1, 4),
         )
         if held:
-            for module in [module for module in self.modules() if isinstance(module, nn.Conv2d)]:
+            for module in convolutions(self):
                 spectral_norm(module)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -202,12 +203,20 @@ class FallDiscriminator(nn.Module):
 
 
 @torch.no_grad()
-def plain(judge: FallDiscriminator) -> dict[str, Tensor]:
-    """The weights of a judge as spectral norm leaves them, for one that is not `held`."""
+def freed(judge: FallDiscriminator) -> FallDiscriminator:
+    """The same judge in eval mode, its weights as spectral norm leaves them, and nothing that holds them."""
     judge.eval()  # in training mode each look at a weight would change it
-    layers = {name: module for name, module in judge.named_modules() if isinstance(module, nn.Conv2d)}
-    weights = {f"{name}.weight": layer.weight.clone() for name, layer in layers.items()}
-    return weights | {f"{name}.bias": layer.bias.clone() for name, layer in layers.items() if layer.bias is not None}
+    found = FallDiscriminator(widths=judge.widths, held=False).eval().requires_grad_(False)
+    for layer, own in zip(convolutions(found), convolutions(judge), strict=True):
+        layer.weight.copy_(own.weight)
+        if layer.bias is not None and own.bias is not None:
+            layer.bias.copy_(own.bias)
+    return found
+
+
+def convolutions(network: nn.Module) -> list[nn.Conv2d]:
+    """All of them, in the order in which they were made."""
+    return [module for module in network.modules() if isinstance(module, nn.Conv2d)]
 
 
 def generator(*, residual: bool, **arguments: Any) -> DCGenerator | RiseGenerator:

@@ -147,12 +147,15 @@ def layers(inputs: int, outputs: int, generator: torch.Generator) -> nn.Sequenti
     return nn.Sequential(found[0], nn.LeakyReLU(0.2), found[1], nn.LeakyReLU(0.2), found[2])
 
 
-def covered(forged: Tensor, *, near: float = 0.2) -> int:
-    """How many of the ring's eight heaps have at least 2 % of the forged points (N, 2) within `near`?"""
+def covered(forged: Tensor, *, near: float = 0.2, least: float = 0.05) -> int:
+    """How many of the ring's eight heaps have a share of at least `least` of the forged points (N, 2) within `near`?
+
+    An even share is 1/8; a cloud over the whole field has less than 0.02 there.
+    """
     angle = torch.arange(8) * (torch.pi / 4)
     middles = torch.stack([angle.cos(), angle.sin()], dim=1)
     shares = (torch.cdist(middles, forged) <= near).float().mean(dim=1)
-    return int((shares >= 0.02).sum())
+    return int((shares >= least).sum())
 
 
 class Match:
