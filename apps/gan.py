@@ -69,10 +69,7 @@ def networks() -> dict[str, Any]:
 @cache
 def judge() -> network.FallDiscriminator:
     """The discriminator that the best network learnt from."""
-    run = store.load(BEST)
-    widths = tuple(run.config["recipe"]["judge_widths"])
-    found = network.FallDiscriminator(widths=widths, held=False).eval().requires_grad_(False)
-    found.load_state_dict(run.tensors("judge.safetensors"))
+    found = network.judge_of(store.load(BEST).tensors("judge.safetensors"))
     return found.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -278,8 +278,7 @@ def test_a_judge_keeps_its_opinion_without_spectral_norm():
     judge = network.FallDiscriminator(widths=(4, 8, 8, 16))
     images = torch.rand(8, 3, 64, 64)
     judge(images)
-    free = network.freed(judge)
-    assert len(free.state_dict()) == 18
+    free = network.judge_of(network.plain(judge))
     torch.testing.assert_close(free(images), judge.eval()(images))
 
 
@@ -464,7 +463,7 @@ def test_what_travels_with_the_weights(name, monkeypatch):
     torch.manual_seed(0)
     asked = TINY[name]
     forger = recipe.forger(asked).eval()
-    forger.judged_by = network.freed(recipe.judge(asked)) if asked.residual else None
+    forger.judged_by = network.plain(recipe.judge(asked)) if asked.residual else {}
     ends = {"training": torch.rand(40, 8, generator=generator()), "held_out": torch.rand(20, 8, generator=generator(1))}
     monkeypatch.setattr(recipe, "sets", lambda source: ends)
     monkeypatch.setattr(recipe, "features", lambda images: images.flatten(1)[:, :8])

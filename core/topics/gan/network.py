@@ -1,5 +1,6 @@
 """Forgers and judges: the DCGAN of 2016, and residual ones that learn more from few pictures."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -175,13 +176,12 @@ class FallDiscriminator(nn.Module):
 
     (B, 3, 64, 64) in [0, 1] -> (B, w0, 32, 32) -> … -> (B, w3, 4, 4) -> with the spread over the batch -> (B,)
 
-    held    spectral norm, which training needs; without, see `freed`
+    held    spectral norm, which training needs; without, see `judge_of`
     source  Miyato et al. 2018, arXiv:1802.05957; spread over groups of four: Karras et al. 2018, arXiv:1710.10196
     """
 
     def __init__(self, *, widths: tuple[int, int, int, int], held: bool = True) -> None:
         super().__init__()
-        self.widths = widths
         self.begin = nn.Conv2d(3, widths[0], 4, 2, 1)
         self.falls = nn.Sequential(*(Fall(i, o) for i, o in pairwise(widths)))
         self.end = nn.Sequential(
@@ -191,7 +191,7 @@ class FallDiscriminator(nn.Module):
             nn.Conv2d(widths[-1], 1, 4),
         )
         if held:
-            for module in convolutions(self):
+            for module in [module for module in self.modules() if isinstance(module, nn.Conv2d)]:
                 spectral_norm(module)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -202,21 +202,21 @@ class FallDiscriminator(nn.Module):
         return self.end(torch.cat([found, plane], dim=1)).flatten()
 
 
-@torch.no_grad()
-def freed(judge: FallDiscriminator) -> FallDiscriminator:
-    """The same judge in eval mode, its weights as spectral norm leaves them, and nothing that holds them."""
+def plain(judge: FallDiscriminator) -> dict[str, Tensor]:
+    """The weights of a judge as spectral norm leaves them, see `judge_of`."""
     judge.eval()  # in training mode each look at a weight would change it
-    found = FallDiscriminator(widths=judge.widths, held=False).eval().requires_grad_(False)
-    for layer, own in zip(convolutions(found), convolutions(judge), strict=True):
-        layer.weight.copy_(own.weight)
-        if layer.bias is not None and own.bias is not None:
-            layer.bias.copy_(own.bias)
-    return found
+    layers = {name: module for name, module in judge.named_modules() if isinstance(module, nn.Conv2d)}
+    weights = {f"{name}.weight": layer.weight.detach().clone() for name, layer in layers.items()}
+    biases = {f"{name}.bias": layer.bias.detach().clone() for name, layer in layers.items() if layer.bias is not None}
+    return weights | biases
 
 
-def convolutions(network: nn.Module) -> list[nn.Conv2d]:
-    """All of them, in the order in which they were made."""
-    return [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+def judge_of(weights: Mapping[str, Tensor]) -> FallDiscriminator:
+    """A judge with the weights that `plain` gives, frozen."""
+    falls = (weights[f"falls.{number}.conv.weight"].shape[0] for number in range(3))
+    found = FallDiscriminator(widths=(weights["begin.weight"].shape[0], *falls), held=False)  # type: ignore[arg-type]
+    found.load_state_dict(weights)
+    return found.eval().requires_grad_(False)
 
 
 def generator(*, residual: bool, **arguments: Any) -> DCGenerator | RiseGenerator:

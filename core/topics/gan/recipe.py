@@ -300,8 +300,8 @@ def train(
     seed      decides initial weights, order and noise
     examples  `material(recipe)` by default
     folder    where a killed run is taken up again, and where `WATCHED` pictures of each epoch are kept
-    returns   the generator in eval mode, its weights rounded to fp16, and its history; `judged_by` is a residual
-              one's discriminator
+    returns   the generator in eval mode, its weights rounded to fp16, and its history; `judged_by` are the weights of
+              a residual one's discriminator
     """
     examples = examples or material(recipe)
     players, history, done = Players(recipe, seed), loop.History(), 0
@@ -343,7 +343,7 @@ def train(
         players.shown.load_state_dict(players.best)
     generator: Any = store.rounded(players.shown.cpu())
     judged_by = players.judge.cpu()
-    generator.judged_by = network.freed(judged_by) if isinstance(judged_by, network.FallDiscriminator) else None
+    generator.judged_by = network.plain(judged_by) if isinstance(judged_by, network.FallDiscriminator) else {}
     return generator, history
 
 
@@ -487,7 +487,9 @@ def strangers(side: int) -> Tensor:
 
 def ways_back(generator: Any, pictures: Tensor) -> dict[str, Tensor]:
     """The noise that comes nearest to each of these pictures (P, 3, H, W), see `asking.way_back`."""
-    ways = [list(asking.way_back(generator, generator.judged_by, picture)) for picture in pictures]
+    with torch.inference_mode(False):  # what gradients pass through
+        judge = network.judge_of(generator.judged_by)
+    ways = [list(asking.way_back(generator, judge, picture)) for picture in pictures]
     return {
         "pictures": (pictures * 255).round().to(torch.uint8),
         "latents": torch.stack([way[-1][0] for way in ways]),
@@ -524,7 +526,7 @@ def companions(generator: Any) -> dict[str, dict[str, Tensor]]:
     if generator.judged_by:
         scale = real["training"].amax(dim=0).clamp_min(1e-9) / 255
         small = (real["training"] / scale).round().to(torch.uint8)
-        files["judge.safetensors"] = {name: weight.half() for name, weight in generator.judged_by.state_dict().items()}
+        files["judge.safetensors"] = {name: weight.half() for name, weight in generator.judged_by.items()}
         files["training.safetensors"] = {"features": small, "scale": scale}
         files["photos.safetensors"] = ways_back(generator, strangers(generator(latents[:1]).shape[-1]))
     return files
