@@ -239,6 +239,20 @@ def test_copied_link_opens_the_same_state(visit: Visit) -> None:
     assert other.query == visitor.query
 
 
+def test_a_step_of_the_tour_is_part_of_the_link_and_is_seen(visit: Visit) -> None:
+    visitor = visit(viewport={"width": 1366, "height": 640})
+    visitor.page.click("#tour-next")
+    visitor.page.wait_for_selector("#tour-text :text('Tour 2 of 5')")
+    visitor.page.wait_for_function("new URLSearchParams(location.search).get('step') === '2'")
+    assert visitor.page.eval_on_selector("#figure", "figure => figure.getBoundingClientRect().top") >= 0
+    other = visit(visitor.page.url.removeprefix(visitor.gallery.url))
+    other.page.wait_for_selector("#tour-text :text('Tour 2 of 5')")
+    assert other.query == visitor.query
+    other.page.click("#tour-back")
+    other.page.wait_for_selector("#tour-text :text('Tour 1 of 5')")
+    other.page.wait_for_function("!location.search.includes('step=')")
+
+
 def test_wrong_values_in_the_address(visit: Visit) -> None:
     visitor = visit("/mc_dropout/?digit=nobody&rotate=900&T=NaN&seed=-3&foreign=1")
     visitor.told("900")

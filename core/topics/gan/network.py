@@ -212,11 +212,13 @@ def plain(judge: FallDiscriminator) -> dict[str, Tensor]:
 
 
 def judge_of(weights: Mapping[str, Tensor]) -> FallDiscriminator:
-    """A judge with the weights that `plain` gives, frozen."""
+    """A judge with the weights that `plain` gives, frozen; gradients pass through it wherever it was made."""
     falls = (weights[f"falls.{number}.conv.weight"].shape[0] for number in range(3))
-    found = FallDiscriminator(widths=(weights["begin.weight"].shape[0], *falls), held=False)  # type: ignore[arg-type]
-    found.load_state_dict(weights)
-    return found.eval().requires_grad_(False)
+    with torch.inference_mode(False):
+        widths = (weights["begin.weight"].shape[0], *falls)
+        found = FallDiscriminator(widths=widths, held=False)  # type: ignore[arg-type]
+        found.load_state_dict(weights)
+        return found.eval().requires_grad_(False)
 
 
 def generator(*, residual: bool, **arguments: Any) -> DCGenerator | RiseGenerator:

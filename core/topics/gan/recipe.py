@@ -487,8 +487,7 @@ def strangers(side: int) -> Tensor:
 
 def ways_back(generator: Any, pictures: Tensor) -> dict[str, Tensor]:
     """The noise that comes nearest to each of these pictures (P, 3, H, W), see `asking.way_back`."""
-    with torch.inference_mode(False):  # what gradients pass through
-        judge = network.judge_of(generator.judged_by)
+    judge = network.judge_of(generator.judged_by)
     ways = [list(asking.way_back(generator, judge, picture)) for picture in pictures]
     return {
         "pictures": (pictures * 255).round().to(torch.uint8),
