@@ -136,6 +136,7 @@ CARD = Card(
         Score("photos/no_mixing", "accuracy_validation", "16 epochs, no mixup or CutMix", percent=True, digits=1),
         Score("photos/no_average", "accuracy_validation", "16 epochs, last weights", percent=True, digits=1),
         Score("photos/all_resampled", "accuracy_validation", "16 epochs, all crops resized", percent=True, digits=1),
+        Score("photos/taught", "accuracy_validation", "16 epochs, taught by these weights", percent=True, digits=1),
         Score("photos/none_resampled", "accuracy_validation", "16 epochs, no crop resized", percent=True, digits=1),
     ),
     tour=(
