@@ -260,8 +260,8 @@ CARD = Card(
             "Where would copies lie?",
             why="An exact copy has distance 0; the few unseen faces near 0.4 are drawings that the collection has "
             "twice, cut a little differently. Its pictures are about as far from the training faces as other new "
-            "drawings are. That the generator itself saw no drawing proves nothing: what it hears could lead it to a copy. And "
-            "this finds copies of whole faces, not of parts.",
+            "drawings are. That the generator itself saw no drawing proves nothing: what it hears could lead it to a "
+            "copy. And this finds copies of whole faces, not of parts.",
             minutes=3,
             holds=(Bound("ratio", ">=", 0.8), Bound("ratio", "<=", 1.25)),
         ),
