@@ -30,7 +30,7 @@ from core.widgets import figure_view
 FRAMES, FRAME_MS = 48, 60  # of a walk as a film
 SLICE_S, LIVE_S = 0.2, 18.0  # of what is computed while one watches: one part, and all of them
 ROUNDS = {"slow": 1, "medium": 6, "fast": 60}  # of the game in the plane from one picture to the next
-CLASS = 40  # sheets of 3 MB that are remembered: each pupil may have a seed of his own
+PUPILS = 40  # sheets of 3 MB that are remembered: each pupil may have a seed of his own
 MOST_POINTS = 40  # that a visitor sets
 GAMES = {"gan": "GAN", "wgan": "WGAN-GP"}
 STRENGTH = {f"d{number}" for number in range(1, DIRECTIONS + 1)}
@@ -140,7 +140,7 @@ def nearest_face(pictures: Tensor) -> asking.Nearest:
 # ---- noise and what becomes of it
 
 
-@lru_cache(maxsize=CLASS)
+@lru_cache(maxsize=PUPILS)
 def sheet_of(run: str, seed: int, truncation: float, together: bool, neighbours: int, face: int) -> Sheet:
     """The sheet of a state; `face` counts only where its neighbours are exchanged."""
     return sheets.sheet(
@@ -148,7 +148,7 @@ def sheet_of(run: str, seed: int, truncation: float, together: bool, neighbours:
     )
 
 
-@lru_cache(maxsize=CLASS)
+@lru_cache(maxsize=PUPILS)
 def ranks_of(*state: Any) -> Tensor:
     """The place (64,) that the discriminator gives each picture of a sheet of the best network; see `sheet_of`."""
     with torch.inference_mode():
@@ -177,7 +177,7 @@ def chosen(values: Mapping[str, Value], sheet: Sheet) -> Chosen:
     return sheets.chosen(sheet, int(values["face"]), known, steps, mixed=mixed)
 
 
-@lru_cache(maxsize=CLASS)
+@lru_cache(maxsize=PUPILS)
 def sheet_url(pictures: bytes, side: int, channels: int) -> str:
     """Data URL of a sheet as JPEG, from the pictures' own bytes."""
     whole = torch.frombuffer(bytearray(pictures), dtype=torch.uint8).view(-1, channels, side, side)
@@ -264,18 +264,18 @@ def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
     if ranks is not None:
         numbers["judge"] = int(ranks[face])
     # Among other neighbours a rank says more of these, and of 64 that are all alike it says nothing.
-    if ranks is not None and values["truncation"] and not values["neighbours"]:
+    if ranks is not None and values["truncation"] and not (values["together"] and values["neighbours"]):
         tiles.append(Tile("judge", f"{numbers['judge']} of 64", "to the discriminator: 1 looks most real to it"))
     shown, remark = [(figures.enlarged(one.before), f"picture {face}")], ""
     if values["together"] and values["neighbours"]:
         with_own = asked(values, neighbours=0).pictures[face]
         numbers["moved"] = apart(with_own, one.before)
         shown = [(figures.enlarged(with_own), "among its own"), (figures.enlarged(one.before), "among others")]
-        tiles.append(Tile("changed", f"{100 * numbers['moved']:.1f} %", "changed by its neighbours alone"))
+        tiles.append(Tile("changed", f"{100 * numbers['moved']:.1f} %", "of the range, by its neighbours alone"))
     if not torch.equal(one.moved, one.latent):
         shown = [(figures.enlarged(one.before), f"picture {face}"), (figures.enlarged(one.after), "changed")]
         tiles = [tile for tile in tiles if tile.name != "changed"]
-        tiles.append(Tile("changed", f"{100 * changed:.1f} %", "changed, pixel by pixel"))
+        tiles.append(Tile("changed", f"{100 * changed:.1f} %", "of the range: how much its pixels changed"))
     if len(tiles) < 2:
         tiles.append(closest_tile(numbers))
     tiles.append(distance_tile(values, numbers))
@@ -390,7 +390,7 @@ def of_photo(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
     """A picture that the network never drew, and the nearest that it can draw."""
     kept, place = photos(), list(PHOTOS).index(str(values["photo"]))
     picture, losses = kept["pictures"][place], kept["curves"][place]
-    drawing = made(networks()[BEST], kept["latents"][place][None], torch.zeros(1, dtype=torch.long))[0]
+    drawing = made(networks()[BEST], kept["latents"][place][None])[0]
     strange, back = nearest_face(torch.stack([picture, drawing])).distance[:, 0].tolist()
     numbers |= {
         "unlike": float(asking.unlike(drawing[None], picture[None]).sqrt()),
@@ -426,7 +426,7 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
     """From the noise of the chosen picture, or of the one that was found for a photograph, to one of its pixels."""
     if values["view"] == "photo":
         latent = photos()["latents"][list(PHOTOS).index(str(values["photo"]))]
-        name, picture, steps = "the drawing", made(networks()[BEST], latent[None], torch.zeros(1))[0], []
+        name, picture, steps = "the drawing", made(networks()[BEST], latent[None])[0], []
     else:
         one = chosen(values, asked(values))
         name, latent, picture, steps = f"picture {values['face']}", one.moved, one.after, ways_to(values, one)
@@ -448,7 +448,10 @@ def ways_to(values: Mapping[str, Value], one: Chosen) -> list[str]:
     """What was done to the noise of a chosen picture."""
     said = []
     if values["mix"]:
-        said.append(f"the noise of picture {values['less']} was taken from it and that of {values['more']} added")
+        said.append(
+            f"the noise of picture {values['less']} was taken from it and that of {values['more']} "
+            "added, and the whole brought back to its length"
+        )
     moved = [f"{values[name]:g} along direction {name[1:]}" for name in sorted(STRENGTH) if values[name]]
     if moved:
         said.append(f"it was moved by {', '.join(moved)}")
@@ -546,7 +549,7 @@ def find(space: Space) -> None:
         shown_at = time.monotonic()
         for number, (latent, loss) in enumerate(asking.way_back(generator, judge(), target), 1):
             if number == asking.STEPS or time.monotonic() - shown_at > SLICE_S:
-                drawing = made(generator, latent[None], torch.zeros(1, dtype=torch.long))[0]
+                drawing = made(generator, latent[None])[0]
                 words = f"step {number} of {asking.STEPS}, {100 * loss**0.5:.1f} % unlike"
                 pair = markup.picture(figures.enlarged(target), "your picture") + markup.picture(
                     figures.enlarged(drawing), words
@@ -575,11 +578,10 @@ def started(match: toy.Match, values: Mapping[str, Value], *, anew: bool = False
     return match
 
 
-def drawn(match: toy.Match) -> dict[str, dict[str, Any]]:
+def drawn(match: toy.Match, looks: list[toy.Moment]) -> dict[str, dict[str, Any]]:
     """Both games as they stand, by title."""
     real = match.games[0].draw(200, torch.Generator().manual_seed(0))
-    looks = zip(GAMES.values(), match.looks(), strict=True)
-    return {title: figures.plane(look, real, title) for title, look in looks}
+    return {title: figures.plane(look, real, title) for title, look in zip(GAMES.values(), looks, strict=True)}
 
 
 def see_it_learn(space: Space) -> None:
@@ -591,7 +593,8 @@ def see_it_learn(space: Space) -> None:
         "own, click into the left field.</p>"
     )
     held = gr.State(toy.Match)
-    opening = drawn(started(toy.Match(), CARD.defaults()))
+    match = started(toy.Match(), CARD.defaults())
+    opening = drawn(match, match.looks())
     with gr.Row(elem_classes="row-of-buttons"):
         names = ("Play", "Pause", "One step of D", "One step of G", "Start again", "Clear my points")
         play, pause, step_d, step_g, again, clear = (gr.Button(name, size="sm") for name in names)
@@ -609,7 +612,7 @@ def see_it_learn(space: Space) -> None:
         if values["toy"] == "ring":
             heaps = [toy.covered(look.forged) for look in looks]
             words = f"<p role='status'>Heaps of eight that are hit: GAN {heaps[0]}, WGAN-GP {heaps[1]}.</p>"
-        return {**dict(zip(views, drawn(match).values(), strict=True)), said: words}
+        return {**dict(zip(views, drawn(match, looks).values(), strict=True)), said: words}
 
     def run(values: dict[str, Value], own: str, match: toy.Match, pace: str) -> Iterator[dict[Any, Any]]:
         started(match, values)

@@ -86,7 +86,7 @@ def build(asked: PublishedImageNet, commit: str, files: published.Files) -> Load
         network = timm.create_model(asked.architecture, pretrained=False, num_classes=classes)
     name = f"{asked.repository}/{published.WEIGHTS}"
     stored = store.tensors(files[published.WEIGHTS], name)
-    store.check_leaves(stored, network, name)
+    store.check_leaves(stored, network.state_dict(), name)
     network.load_state_dict(stored, assign=True)
     whole = staged(folded(network.float().eval()), mean=mean, std=std)
     if whole.stages != asked.stages:

@@ -44,6 +44,7 @@ def head(card: Card, run: Run, mean: float) -> str:
     """
     first, paper = card.scores[0], card.papers[0]
     source = "embedded" if run.source == "embedded" else f"from the Hub, {run.source}"
+    others = "; others from the Hub on request" if any(param.fetched for param in card.params) else ""
     return f"""
 <div class="vitrine-head">
   <div>
@@ -52,7 +53,7 @@ def head(card: Card, run: Run, mean: float) -> str:
     <p class="claim">{escape(card.claim)}</p>
   </div>
   <p class="meta">{escape(first.label)}: {first.say(mean)}<br>
-    weights {escape(source)}, {run.megabytes:.1f} MB<br>
+    weights {escape(source)}, {run.megabytes:.1f} MB{others}<br>
     <a href="/vitrine/models/{escape(run.name)}" target="_blank">model card</a> ·
     <a href="{escape(paper.url)}" target="_blank" rel="noopener">paper</a>
     {f'<br><span class="warn">{escape(run.note)}</span>' if run.note else ""}

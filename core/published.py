@@ -231,7 +231,7 @@ def _load(job: _Job) -> Any:
     commit = published.commit or _first_commit(published)
     files = {}
     for file in published.files:
-        files[file] = hub.fetch(published.repository, file, commit)
+        files[file] = hub.fetch(published.repository, file, commit, limit_mb=LIMIT_MB)
         job.answered = True
     files[WEIGHTS] = hub.fetch(published.repository, WEIGHTS, commit, limit_mb=LIMIT_MB, progress=job.count)
     return _built(job.shelf, published, files)

@@ -106,7 +106,7 @@ class Run:
         """
         path = self.folder / "model.safetensors"
         stored = self.tensors(path.name)
-        check_leaves(stored, network, shown(path))
+        check_leaves(stored, network.state_dict(), shown(path))
         network.load_state_dict(stored)
         return network.eval().requires_grad_(False)
 
@@ -149,13 +149,13 @@ def tensors(path: Path, name: str) -> dict[str, Tensor]:
         raise BadRun(f"{name} is damaged: {error}") from error
 
 
-def check_leaves(stored: Mapping[str, Tensor], network: nn.Module, name: str) -> None:
-    """Do these tensors fit the network, leaf by leaf? fp16 stands for any floating-point number.
+def check_leaves(stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor], name: str) -> None:
+    """Do these tensors fit a network, leaf by leaf? fp16 stands for any floating-point number.
 
+    wanted  the network's own
     name    what to call the file that they come from
     raises  BadRun, naming file and leaf, if a key, shape or dtype is not what the network has
     """
-    wanted = network.state_dict()
     for leaf in sorted(stored.keys() ^ wanted.keys()):
         raise BadRun(f"{name}: {leaf} is {'missing' if leaf in wanted else 'not part of the network'}")
     for leaf, tensor in stored.items():

@@ -362,6 +362,7 @@ def test_a_card_finds_its_controls() -> None:
 def test_a_score_in_words() -> None:
     assert Score("toy/plain", "error", "test error", percent=True).say(0.0042) == "0.42 %"
     assert Score("toy/plain", "auroc", "AUROC", digits=3).say(0.98765) == "0.988"
+    assert Score("toy/plain", "kernel", "kernel distance", digits=3).say(-0.0001) == "0.000"
 
 
 # --- the topics ---

@@ -320,13 +320,16 @@ def forget(card: Card) -> None:
 @every_param
 def test_a_control_without_effect_has_none(card: Card, param: Param) -> None:
     """A page greys controls that would not change its answer; it may not grey any other."""
-    for state in ({}, *(dict(step.set) for step in card.tour)):
+    for state in ({}, *({**step.set, **step.then} for step in card.tour)):
         before = answer_of(card, **state)
         if param.name in before.idle:
             for value in ends(param):
                 after = answer_of(card, **{**state, param.name: value})
                 assert dict(after.numbers) == dict(before.numbers)
                 assert after.rows == before.rows
+                assert [(tile.name, tile.value) for tile in after.tiles] == [
+                    (tile.name, tile.value) for tile in before.tiles
+                ]
 
 
 @every_topic

@@ -558,10 +558,11 @@ def test_the_best_score_has_rank_one():
 def test_a_way_back_ends_nearer_and_leaves_the_generator_alone():
     torch.manual_seed(0)
     forger = network.RiseGenerator(latent=10, widths=(8, 8, 8, 4, 4)).eval().requires_grad_(False)
-    judge = network.FallDiscriminator(widths=(4, 4, 8, 8), held=False).eval().requires_grad_(False)
+    weights = network.plain(network.FallDiscriminator(widths=(4, 4, 8, 8)))
     before = {name: tensor.clone() for name, tensor in forger.state_dict().items()}
     with torch.inference_mode():
         picture = torch.rand(3, 64, 64, generator=generator())
+        judge = network.judge_of(weights)  # gradients have to pass although it is made here
         way = list(asking.way_back(forger, judge, picture))
     assert len(way) == asking.STEPS
     assert way[-1][1] < way[0][1]
@@ -569,6 +570,22 @@ def test_a_way_back_ends_nearer_and_leaves_the_generator_alone():
     for name, tensor in forger.state_dict().items():
         assert torch.equal(tensor, before[name])
     assert all(parameter.grad is None for parameter in [*forger.parameters(), *judge.parameters()])
+
+
+def test_on_the_way_back_the_judge_has_a_say():
+    class Forger:
+        latent = 10
+
+        def __call__(self, latents):
+            return latents[:, :3, None, None].sigmoid().expand(-1, -1, 64, 64)
+
+    def brightness(judge):
+        *_, (latent, _) = asking.way_back(Forger(), judge, torch.full((3, 64, 64), 0.5))
+        return float(Forger()(latent[None]).mean())
+
+    neutral = brightness(lambda images: 0 * images.mean(dim=(1, 2, 3)))
+    assert neutral == pytest.approx(0.5, abs=0.02)
+    assert brightness(lambda images: -5 * images.mean(dim=(1, 2, 3))) < neutral - 0.05
 
 
 # ---- players in the plane

@@ -174,7 +174,7 @@ def test_points_of_one_s_own_are_asked_for_first():
     assert gan.started(match, values).games[0].look().forged.shape == (toy.SHOWN, 2)
 
 
-def test_the_fields_of_both_games_have_a_zero():
+def test_the_critic_s_field_is_shown_about_its_mean():
     looks = gan.started(toy.Match(), DEFAULTS).looks()
     assert abs(float(looks[1].field.mean())) < 1e-6
 
@@ -183,7 +183,7 @@ def test_how_it_works_follows_what_is_shown():
     plain = gan.follow(CARD.defaults(), "", [])
     mixed = gan.follow(CARD.parse({"mix": True, "d1": 2.0}), "", [])
     assert len(mixed) == len(plain) + 1
-    assert "added, and then it was moved by 2 along direction 1" in mixed[1]
+    assert "brought back to its length, and then it was moved by 2 along direction 1" in mixed[1]
     found = gan.follow(CARD.parse({"view": "photo"}), "", [])
     assert found[0].startswith("The noise of the drawing")
     assert found[-1] != plain[-1]

@@ -222,6 +222,24 @@ TINY = replace(
 )
 
 
+def test_a_teacher_makes_half_of_the_target():
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    targets = torch.eye(20)[:4]
+    shares = torch.linspace(0.1, 2, 20).softmax(dim=0)
+
+    class Constant(torch.nn.Module):
+        def forward(self, images):
+            return shares.log().expand(len(images), -1)
+
+    class Linear(torch.nn.Module):
+        def forward(self, images):
+            return images.flatten(1)[:, :20]
+
+    loss = recipe.cross_entropy(Linear(), images, targets, label_smoothing=0.0, teacher=Constant())
+    by_hand = -((targets + shares) / 2 * Linear()(images).log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(loss, by_hand)
+
+
 @pytest.mark.parametrize("attention", [False, True])
 def test_training_lowers_the_loss_and_a_killed_run_ends_the_same(tmp_path, attention):
     tiny, examples = replace(TINY, attention=attention, mix=0.0), pictured()

@@ -13,7 +13,7 @@ from core.topics.gan import method, walks
 EYES = "photos/resnet"  # the run in whose features pictures are compared
 HELD_OUT = 10  # every tenth face is never trained on
 STEPS, RATE = 120, 0.08  # of the way back from a picture to its noise
-REAL = 0.1  # weight of the discriminator on that way
+REALISM = 0.1  # weight of the discriminator on that way
 SCALES = (1, 4, 16)  # pixels that are averaged before two pictures are compared
 
 
@@ -67,9 +67,10 @@ def unlike(pictures: Tensor, others: Tensor) -> Tensor:
 def way_back(generator: Any, judge: Any, picture: Tensor) -> Iterator[tuple[Tensor, float]]:
     """Which noise would have become this picture? From the most alike of a sheet, by gradient descent.
 
-    loss(z) = unlike(G(z), x) + REAL * softplus(-D(G(z)))
+    loss(z) = unlike(G(z), x) + REALISM * softplus(-D(G(z)))
 
-    Alikeness alone finds smears that lie between all drawings; the discriminator keeps to what it takes for drawn.
+    Alikeness alone finds smears that lie between all drawings; the discriminator keeps to what it takes for drawn,
+    though it sees one picture here, and a batch in training.
 
     generator, judge  frozen; picture (C, H, W)
     yields            after each of STEPS steps the latent (L,), and how unlike the picture was before it
@@ -85,7 +86,7 @@ def way_back(generator: Any, judge: Any, picture: Tensor) -> Iterator[tuple[Tens
         drawn = generator(latents)
         away = unlike(drawn, picture[None])[0]
         told = float(away.detach())
-        return away + REAL * F.softplus(-judge(drawn)).mean()
+        return away + REALISM * F.softplus(-judge(drawn)).mean()
 
     # Also where a page has switched gradients off.
     with torch.inference_mode(False), torch.enable_grad():

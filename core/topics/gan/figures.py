@@ -17,7 +17,7 @@ HEIGHT = 330  # of a figure, in pixels
 LARGE = 192  # side of an enlarged picture, in pixels
 STRIP = 9  # pictures along a walk
 TICKS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]  # of a logarithmic axis, each in full
-REAL = "#3b3f46"  # real points, on a field that is light in dark mode, too
+REAL_COLOUR = "#3b3f46"  # real points, on a field that is light in dark mode, too
 BLANK = {"visible": False, "showgrid": False}
 
 
@@ -325,7 +325,7 @@ def plane(moment: toy.Moment | None, real: Tensor, title: str) -> dict[str, Any]
         colorscale=[[0, "#77b2d3"], [0.5, "#faf8f4"], [1, "#e8a675"]],
         hovertemplate="D = %{z:.2f}<extra></extra>",
     )  # fmt: skip
-    dots = [(real, REAL, "circle-open", 5)]
+    dots = [(real, REAL_COLOUR, "circle-open", 5)]
     losses = []
     if moment:
         some = slice(0, 60)

@@ -20,7 +20,8 @@ def settled(generator: Net, latents: Tensor, labels: Tensor | None = None) -> Ne
     In training mode a picture depends on those that are made beside it. The copy makes of these latents what
     training mode makes of them, and gives any further latent the place that it would have among them.
     """
-    copy = deepcopy(generator).train()
+    # Only statistics are written: the weights stay those of all.
+    copy = deepcopy(generator, {id(weight): weight for weight in generator.parameters()}).train()
     norms = [module for module in copy.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0

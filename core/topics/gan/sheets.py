@@ -9,8 +9,8 @@ from torch import Tensor
 from core.topics.gan import network, walks
 
 
-def made(maker: Any, latents: Tensor, labels: Tensor) -> Tensor:
-    """Pictures of noise, (N, C, H, W); `labels` are heard by a conditional network alone."""
+def made(maker: Any, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Pictures of noise, (N, C, H, W); `labels` are heard by a conditional network alone, which needs them."""
     with torch.inference_mode():
         return maker(latents, labels) if maker.classes else maker(latents)
 

@@ -170,7 +170,7 @@ def cross_entropy(
     """The training loss, of targets that are probabilities; a teacher's make half of them."""
     if teacher:
         with torch.no_grad():
-            targets = (targets + teacher.to(images.device)(images).float().softmax(dim=1)) / 2
+            targets = (targets + teacher(images).float().softmax(dim=1)) / 2
     return F.cross_entropy(network(images), targets, label_smoothing=label_smoothing)
 
 
@@ -208,6 +208,8 @@ def train(
     network = build(recipe, seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     teacher = restore(store.load(recipe.teacher)) if recipe.teacher else None
+    if teacher and torch.cuda.is_available():
+        teacher.cuda()
 
     def validate(network: nn.Module) -> loop.Row:
         logits = batched_logits(network, validation[0].to(next(network.parameters()).device)).cpu()

@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from core import published, store
 from core.card import Published
-from core.topics.translation.network import PAD, UNKNOWN, Past, Reading, Step, Translator, visible_of
+from core.topics.translation.network import END, PAD, UNKNOWN, Past, Reading, Step, Translator, visible_of
 from core.topics.translation.words import SHOWN_UNKNOWN, Word, Words
 
 TIED = ("lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
 SHARED, BIAS = "model.shared.weight", "final_logits_bias"
-MOST_PIECES, MOST_WIDTH, MOST_LAYERS = 100_000, 1024, 12  # of a model that is built at all
+MOST = {  # of a model that is built at all
+    "vocab_size": 100_000, "d_model": 1024, "max_position_embeddings": 1024, "encoder_layers": 12, "decoder_layers": 12,
+    "encoder_ffn_dim": 8192, "decoder_ffn_dim": 8192, "encoder_attention_heads": 32, "decoder_attention_heads": 32,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,7 @@ class PublishedTranslator(Published):
 
     direction: str
     begins: str = ""
-    files: tuple[str, ...] = ("config.json", "source.spm", "target.spm", "vocab.json")
+    files: tuple[str, ...] = ("config.json", "source.spm", "vocab.json")
 
 
 # Their main branches hold pickles only. The converted weights stand in requests to merge them, which have no commit
@@ -156,68 +159,67 @@ def build(asked: PublishedTranslator, commit: str, files: published.Files) -> Lo
 
     name = f"{asked.repository}/config.json"
     said = store.json_object(files["config.json"], name)
-    if said.get("model_type") != "marian":
-        raise store.BadRun(f"{name}: model_type is {said.get('model_type')!r}, not 'marian'")
-    vocabulary, order = _order(asked, files["vocab.json"], said, name)
-    config = MarianConfig.from_dict({**said, "attn_implementation": "eager"})  # others do not tell where they look
-    sizes = (config.vocab_size, config.d_model, max(config.encoder_layers, config.decoder_layers))
-    if any(size > most for size, most in zip(sizes, (MOST_PIECES, MOST_WIDTH, MOST_LAYERS), strict=True)):
-        raise store.BadRun(f"{name}: {sizes} pieces, numbers and layers are more than is loaded")
-    config.vocab_size = config.decoder_vocab_size = len(order)
-    config.pad_token_id = PAD
-    model = MarianMTModel(config)
-    model.load_state_dict(_weights(asked, files[published.WEIGHTS], model, order), strict=False)
-    model.tie_weights()
-    network = PublishedNetwork(model).float().eval().requires_grad_(False)
+    vocabulary = store.json_object(files["vocab.json"], f"{asked.repository}/vocab.json")
+    order = _order(asked, vocabulary, said)
+    for leaf, wanted in {"model_type": "marian", "share_encoder_decoder_embeddings": True}.items():
+        if said.get(leaf) != wanted:
+            raise store.BadRun(f"{name}: {leaf} is {said.get(leaf)!r}, not {wanted!r}")
+    for leaf, most in MOST.items():
+        if not isinstance(said.get(leaf), int) or not 0 < said[leaf] <= most:
+            raise store.BadRun(f"{name}: {leaf} is {said.get(leaf)!r}, expected 1 to {most}")
+    ours = {"vocab_size": len(order), "decoder_vocab_size": len(order), "pad_token_id": PAD, "eos_token_id": END}
+    try:
+        # Eager attention alone tells where it looked. On meta, without memory and random numbers of its own.
+        config = MarianConfig.from_dict({**said, **ours, "attn_implementation": "eager"})
+        with torch.device("meta"):
+            model = MarianMTModel(config)
+    except (TypeError, ValueError, LookupError) as error:
+        raise store.BadRun(f"{name}: {error}") from error
+    _fill(model, asked, files[published.WEIGHTS], order)
+    network = PublishedNetwork(model).eval().requires_grad_(False)
     network.direction = asked.direction
     network.words = PublishedWords(vocabulary, order, _cutter(asked, files["source.spm"]), asked.begins)
     return Loaded(asked, commit, network)
 
 
-def _order(
-    asked: PublishedTranslator, path: Path, said: Mapping[str, Any], name: str
-) -> tuple[dict[str, int], list[int]]:
-    """The pieces, and the published number of each of ours: PAD, BEGIN (the same), END and UNKNOWN first."""
-    listed = f"{asked.repository}/vocab.json"
-    vocabulary = store.json_object(path, listed)
+def _order(asked: PublishedTranslator, vocabulary: Mapping[str, Any], said: Mapping[str, Any]) -> list[int]:
+    """The published number of each of our pieces: PAD, BEGIN (the same), END and UNKNOWN first."""
+    name = f"{asked.repository}/vocab.json"
     count = said.get("vocab_size")
-    if sorted(vocabulary.values()) != list(range(len(vocabulary))) or len(vocabulary) != count:
-        raise store.BadRun(f"{listed}: expected {count} pieces, numbered from 0")
+    if set(vocabulary.values()) != set(range(len(vocabulary))) or len(vocabulary) != count:
+        raise store.BadRun(f"{name}: expected {count} pieces, numbered from 0")
     for piece in ("<pad>", "</s>", "<unk>", *([asked.begins] if asked.begins else [])):
         if piece not in vocabulary:
-            raise store.BadRun(f"{listed}: {piece} is missing")
+            raise store.BadRun(f"{name}: {piece} is missing")
     pad, end, unknown = (vocabulary[piece] for piece in ("<pad>", "</s>", "<unk>"))
-    if (said.get("pad_token_id"), said.get("eos_token_id"), said.get("decoder_start_token_id")) != (pad, end, pad):
-        raise store.BadRun(f"{name}: pad_token_id, eos_token_id or decoder_start_token_id is not vocab.json's")
+    for leaf, wanted in {"pad_token_id": pad, "eos_token_id": end, "decoder_start_token_id": pad}.items():
+        if said.get(leaf) != wanted:
+            raise store.BadRun(
+                f"{asked.repository}/config.json: {leaf} is {said.get(leaf)!r}, not vocab.json's {wanted}"
+            )
     first = [pad, pad, end, unknown]
-    return vocabulary, [*first, *(number for number in range(len(vocabulary)) if number not in first)]
+    return [*first, *(number for number in range(len(vocabulary)) if number not in first)]
 
 
-def _weights(asked: PublishedTranslator, path: Path, model: nn.Module, order: Sequence[int]) -> dict[str, Tensor]:
-    """The file's leaves, checked against the model, its pieces in our order."""
+def _fill(model: Any, asked: PublishedTranslator, path: Path, order: Sequence[int]) -> None:
+    """Give the model the file's weights, its pieces in our order."""
     name = f"{asked.repository}/{published.WEIGHTS}"
-    stored = store.tensors(path, name)
-    # Places are computed, and one table serves three ends, whatever of it a file repeats.
-    kept = {leaf: t.float() for leaf, t in stored.items() if leaf not in TIED and "embed_positions" not in leaf}
-    wanted = {
-        leaf: tuple(t.shape)
-        for leaf, t in model.state_dict().items()
-        if leaf not in TIED and "embed_positions" not in leaf
-    }
-    for leaf in (SHARED, BIAS):
-        if leaf in kept:
-            try:
-                kept[leaf] = kept[leaf].index_select(kept[leaf].dim() - 1 if leaf == BIAS else 0, torch.tensor(order))
-            except (IndexError, RuntimeError) as error:
-                raise store.BadRun(f"{name}: {leaf} has shape {tuple(stored[leaf].shape)}") from error
-    for leaf, shape in wanted.items():
-        if leaf not in kept:
-            raise store.BadRun(f"{name}: {leaf} is missing")
-        if tuple(kept[leaf].shape) != shape:
-            raise store.BadRun(f"{name}: {leaf} has shape {tuple(kept[leaf].shape)}, the network expects {shape}")
-    if strange := sorted(set(kept) - set(wanted)):
-        raise store.BadRun(f"{name}: {strange[0]} is not part of the network")
-    return kept
+
+    def own(leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        # One table serves three ends, and places are computed, whatever of these a file repeats.
+        return {leaf: t for leaf, t in leaves.items() if leaf not in TIED and "embed_positions" not in leaf}
+
+    stored, wanted = own(store.tensors(path, name)), own(model.state_dict())
+    wanted[SHARED] = wanted[SHARED][:-1]  # ours has BEGIN beside PAD
+    wanted[BIAS] = wanted[BIAS][:, :-1]
+    store.check_leaves(stored, wanted, name)
+    weights = {leaf: tensor.float() for leaf, tensor in stored.items()}
+    numbers = torch.tensor(order)
+    weights[SHARED], weights[BIAS] = weights[SHARED][numbers], weights[BIAS][:, numbers]
+    model.load_state_dict(weights, strict=False, assign=True)
+    model.tie_weights()
+    for part in (model.model.encoder, model.model.decoder):
+        part.embed_positions.weight = nn.Parameter(part.embed_positions.create_weight(), requires_grad=False)
 
 
 def _cutter(asked: PublishedTranslator, path: Path) -> Any:
