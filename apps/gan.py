@@ -60,9 +60,7 @@ def networks() -> dict[str, Any]:
     """Run name -> generator with its stored weights, shared by all visitors and never written to."""
     found = {}
     for name in NETWORKS.values():
-        run = run_of(name)
-        generator = run.fill(network.generator(residual=run.config["recipe"]["residual"], **run.network))
-        found[name] = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        found[name] = network.stored(run_of(name)).to(memory_format=torch.channels_last)
     return found
 
 

@@ -225,3 +225,8 @@ def judge_of(weights: Mapping[str, Tensor]) -> FallDiscriminator:
 def generator(*, residual: bool, **arguments: Any) -> DCGenerator | RiseGenerator:
     """A generator that has learnt nothing; `arguments` are those of its class."""
     return RiseGenerator(**arguments) if residual else DCGenerator(**arguments)
+
+
+def stored(run: Any) -> Any:
+    """The generator of a stored run, frozen."""
+    return run.fill(generator(residual=run.config["recipe"]["residual"], **run.network))

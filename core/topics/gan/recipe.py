@@ -541,8 +541,8 @@ def first_layer(generator: Any, latents: Tensor) -> Tensor:
 
 
 def restore(run: store.Run) -> nn.Module:
-    """The generator of a stored run, frozen."""
-    generator = run.fill(network.generator(residual=run.config["recipe"]["residual"], **run.network))
+    """The generator of a stored run, frozen; its `source` says what it forges."""
+    generator = network.stored(run)
     generator.source = run.config["recipe"]["source"]
     return generator
 
