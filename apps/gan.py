@@ -177,16 +177,9 @@ def chosen(values: Mapping[str, Value], sheet: Sheet) -> Chosen:
 
 
 @lru_cache(maxsize=PUPILS)
-def sheet_url(pictures: bytes, side: int, channels: int) -> str:
-    """Data URL of a sheet as JPEG, from the pictures' own bytes."""
-    whole = torch.frombuffer(bytearray(pictures), dtype=torch.uint8).view(-1, channels, side, side)
-    return draw.jpeg_url(figures.joined(whole.float() / 255, figures.ROW))
-
-
-def url_of(pictures: Tensor) -> str:
-    """Data URL of a sheet (64, C, H, W)."""
-    values = (pictures.clamp(0, 1) * 255).round().to(torch.uint8)
-    return sheet_url(values.numpy().tobytes(), values.shape[-1], values.shape[1])
+def sheet_url(order: tuple[int, ...], *state: Any) -> str:
+    """Data URL of a sheet as JPEG, its pictures in this order; see `sheet_of`."""
+    return draw.jpeg_url(figures.joined(sheet_of(*state).pictures[list(order)], figures.ROW))
 
 
 # ---- the answers
@@ -250,9 +243,9 @@ def closest_tile(numbers: Mapping[str, Any]) -> Tile:
 
 def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
     """A sheet of 64, and one of them changed."""
-    sheet, face = asked(values), int(values["face"])
+    state, face = state_of(values), int(values["face"])
+    sheet, ranks = sheet_of(*state), ranks_of(*state) if run == BEST else None
     one = chosen(values, sheet)
-    ranks = ranks_of(*state_of(values)) if run == BEST else None
     order = list(range(walks.SHEET))
     if values["ranked"] and ranks is not None:
         order = ranks.argsort().tolist()
@@ -265,14 +258,15 @@ def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
     # Among other neighbours a rank says more of these, and of 64 that are all alike it says nothing.
     if ranks is not None and values["truncation"] and not (values["together"] and values["neighbours"]):
         tiles.append(Tile("judge", f"{numbers['judge']} of 64", "to the discriminator: 1 looks most real to it"))
-    shown, remark = [(figures.enlarged(one.before), f"picture {face}")], ""
+    before, remark = figures.enlarged(one.before), ""
+    shown = [(before, f"picture {face}")]
     if values["together"] and values["neighbours"]:
         with_own = asked(values, neighbours=0).pictures[face]
         numbers["moved"] = apart(with_own, one.before)
-        shown = [(figures.enlarged(with_own), "among its own"), (figures.enlarged(one.before), "among others")]
+        shown = [(figures.enlarged(with_own), "among its own"), (before, "among others")]
         tiles.append(Tile("changed", f"{100 * numbers['moved']:.1f} %", "of the range, by its neighbours alone"))
     if not torch.equal(one.moved, one.latent):
-        shown = [(figures.enlarged(one.before), f"picture {face}"), (figures.enlarged(one.after), "changed")]
+        shown = [(before, f"picture {face}"), (figures.enlarged(one.after), "changed")]
         tiles = [tile for tile in tiles if tile.name != "changed"]
         tiles.append(Tile("changed", f"{100 * changed:.1f} %", "of the range: how much its pixels changed"))
     if len(tiles) < 2:
@@ -284,7 +278,7 @@ def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> 
         f"64 pictures of seed {values['seed']}, network {values['network']}; number {face} is chosen, changed by "
         f"{100 * changed:.1f} %."
     )
-    figure = figures.sheet(url_of(sheet.pictures[order]), order, places, face, shown, sentence=sentence)
+    figure = figures.sheet(sheet_url(tuple(order), *state), order, places, face, shown, sentence=sentence)
     rows = [
         {
             "number": number,

@@ -31,7 +31,7 @@ def joined(pictures: Tensor, columns: int) -> np.ndarray:
 def enlarged(picture: Tensor) -> str:
     """Data URL of one picture (C, H, W), its pixels visible."""
     times = max(1, LARGE // picture.shape[-1])
-    return draw.jpeg_url(joined(picture.repeat_interleave(times, 1).repeat_interleave(times, 2)[None], 1))
+    return draw.jpeg_url(joined(picture[None], columns=1).repeat(times, axis=0).repeat(times, axis=1))
 
 
 def jpeg_url(jpeg: bytes) -> str:
