@@ -12,6 +12,7 @@ from hub import Hub, asked_by_the_client
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from core import imagenet
 from core import published as shelves
 from core.card import PUBLISHED, PublishedImageNet
 from core.vision import torchvision
@@ -22,10 +23,17 @@ COMMIT = "0123456789" * 4
 MOBILENET = "weights/mobilenet_v2.safetensors"  # below VITRINE_DATA
 LABELS = [f"thing {number}, also called {number}" for number in range(12)]
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
-TINY = {
-    "resnet18": PublishedImageNet(
-        "timm/test_resnet.tiny", COMMIT, "Tiny", 1.3, architecture="test_resnet", stages=STAGES
-    ),
+TINY = PublishedImageNet("timm/test_resnet.tiny", COMMIT, "Tiny", 1.3, architecture="test_resnet", stages=STAGES)
+OTHER = PublishedImageNet(
+    "timm/test_efficientnet.other",
+    COMMIT,
+    "Other",
+    1.2,
+    architecture="test_efficientnet",
+    stages=("stem", *(f"blocks{number}" for number in range(1, 6)), "conv_head"),
+)
+STAND_INS = {
+    "resnet18": TINY,
     "convnext": PublishedImageNet(
         "timm/test_convnext.tiny",
         COMMIT,
@@ -101,12 +109,45 @@ def mobilenet(folder: Path) -> tuple[nn.Module, dict[str, bytes]]:
 
 
 @contextmanager
-def tiny_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A Hub with small networks in the place of two published ones, and nothing in memory."""
+def empty_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub without repositories, and nothing in memory."""
     monkeypatch.setattr(shelves, "_held", None)
     monkeypatch.setattr(shelves, "_job", None)
     with Hub() as hub, asked_by_the_client(hub, cache, monkeypatch):
-        for name, published in TINY.items():
+        yield hub
+
+
+@contextmanager
+def small_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub with TINY and OTHER."""
+    with empty_hub(cache, monkeypatch) as hub:
+        for published in (TINY, OTHER):
+            hub.put(published.repository, COMMIT, files(published))
+        yield hub
+
+
+@contextmanager
+def tiny_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub with small networks in the place of two published ones."""
+    with empty_hub(cache, monkeypatch) as hub:
+        for name, published in STAND_INS.items():
             monkeypatch.setitem(PUBLISHED, name, published)
             hub.put(published.repository, COMMIT, files(published, num_classes=len(LABELS), label_names=LABELS))
         yield hub
+
+
+def load(published: PublishedImageNet, **options: Any) -> imagenet.Loaded:
+    """The network, once it is loaded."""
+    [*_, last] = imagenet.SHELF.loading(published, **options)
+    assert last.loaded
+    return last.loaded
+
+
+def held() -> Any:
+    """Which network is in memory."""
+    return shelves._held.published if shelves._held else None
+
+
+def fetched(hub: Hub) -> list[str]:
+    """The files whose content was asked for."""
+    return [line.rpartition("/")[2] for line in hub.requests if line.startswith("GET")]
