@@ -234,7 +234,8 @@ def _load(job: _Job) -> Any:
         files[file] = hub.fetch(published.repository, file, commit, limit_mb=LIMIT_MB)
         job.answered = True
     files[WEIGHTS] = hub.fetch(published.repository, WEIGHTS, commit, limit_mb=LIMIT_MB, progress=job.count)
-    return _built(job.shelf, published, files)
+    with _reading:
+        return _built(job.shelf, published, files)
 
 
 def _first_commit(published: Published) -> str:

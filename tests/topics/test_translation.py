@@ -117,12 +117,12 @@ def test_attention_weights_are_those_of_the_equation():
 def test_the_transformer_mixes_what_its_weights_say():
     """SDPA mixes; the weights that are shown are computed beside it, and must be the same."""
     net = made("transformer")
-    attention = net.decoder[0].source
+    attention = net.decoder[0].cross_attention
     x, states = torch.randn(2, 3, 16), torch.randn(2, 5, 16)
     visible = torch.tensor([[True] * 5, [True, True, False, False, False]])
-    known = attention.known(states)
-    found, weights = attention(x, known, visible, weigh=True)
-    mixed = (weights @ known[1]).transpose(1, 2).reshape(2, 3, 16)
+    keys_values = attention.keys_values(states)
+    found, weights = attention(x, keys_values, visible, weigh=True)
+    mixed = (weights @ keys_values[1]).transpose(1, 2).reshape(2, 3, 16)
     torch.testing.assert_close(found, attention.out(mixed))
 
 
@@ -134,6 +134,17 @@ def test_the_batch_changes_nothing(kind):
     for row, source in enumerate(SOURCES):
         alone = net(torch.tensor([source]), target)[0]
         torch.testing.assert_close(together[row, : len(alone)], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_the_longest_sentence_is_translated(kind):
+    net = made(kind)
+    source = [*(4 + place % 20 for place in range(decoding.LIMIT)), END]
+    if kind == "ctc":
+        assert net(torch.tensor([source])).shape[1] == 2 * len(source)
+    else:
+        written = list(decoding.write(net, source, forced=dict.fromkeys(range(decoding.LIMIT), 5)))
+        assert len(written) == decoding.LIMIT
 
 
 def test_what_comes_later_changes_nothing(stepping):
@@ -232,6 +243,47 @@ def test_a_wide_beam_finds_the_best_of_all_sentences():
         assert found.score == pytest.approx(scores[best], abs=1e-4)
 
 
+def plain_beam(
+    net: Translator, source: list[int], width: int, alpha: float, limit: int
+) -> tuple[tuple[int, ...], float]:
+    """A narrow beam written as it is said, each beginning asked for from its first piece on."""
+    going: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+    ended: dict[tuple[int, ...], float] = {}
+    for depth in range(1, limit + 1):
+        rows = []
+        for sentence, log_p in going:
+            logits = net(torch.tensor([source]), torch.tensor([[BEGIN, *sentence]]))[0, -1]
+            chances = decoding.allowed(logits).log_softmax(dim=-1).tolist()
+            rows += [((*sentence, piece), log_p + chance) for piece, chance in enumerate(chances)]
+        rows.sort(key=lambda row: -row[1])
+        going = [row for row in rows[: 2 * width] if row[0][-1] != END][:width]
+        for sentence, log_p in rows[:width]:
+            if sentence[-1] == END:
+                ended[sentence[:-1]] = log_p / method.length_penalty(depth, alpha)
+        if len(ended) >= width:
+            break
+    scores = ended or {sentence: log_p / method.length_penalty(limit, alpha) for sentence, log_p in going}
+    best = max(scores, key=scores.__getitem__)
+    return best, scores[best]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("width", [2, 3, 5])
+def test_a_narrow_beam_is_the_plain_one(width, alpha):
+    ended = 0
+    for seed in range(6):
+        torch.manual_seed(seed)
+        net = build(kind="transformer", pieces=6, width=16, **OPTIONS["transformer"]).eval().requires_grad_(False)
+        found = decoding.beam(net, [4, 5, 4, END], width=width, alpha=alpha, limit=6)
+        best, score = plain_beam(net, [4, 5, 4, END], width, alpha, 6)
+        assert found.best == best
+        assert found.score == pytest.approx(score, abs=1e-4)
+        ended += bool(found.finished) and found.nodes[found.finished[0]].piece == END
+    assert ended >= 3, "too few of the sentences end for the test to say much"
+    with pytest.raises(ValueError, match="width"):
+        decoding.beam(net, [4, END], width=0)
+
+
 def test_a_beams_tree_hangs_together(stepping):
     found = decoding.beam(stepping, SOURCES[2], width=3, limit=8, prefix=[6, 7])
     for place, node in enumerate(found.nodes):
@@ -286,7 +338,8 @@ def test_slots_say_what_their_likeliest_pieces_say():
     for source, written in zip(SOURCES, found, strict=True):
         logits = net(torch.tensor([source]))[0]
         logits[:, [BEGIN, END, UNKNOWN]] = -torch.inf
-        assert [piece.piece for piece in written] == method.collapsed(logits.argmax(dim=-1).tolist())
+        best = logits.argmax(dim=-1).tolist()
+        assert [piece.piece for piece in written] == [best[slot] for slot in method.collapsed(best)]
         assert all(piece.weights.shape == (2, 2, len(source)) for piece in written)
     with pytest.raises(NotImplementedError):
         net.step(torch.tensor([[BEGIN]]), net.read(torch.tensor([SOURCES[0]])), ())
@@ -311,17 +364,6 @@ def test_length_penalty_is_what_one_computes_by_hand():
     assert method.length_penalty(50, 0) == 1
 
 
-def test_divergence_is_what_one_computes_by_hand():
-    p, q = torch.tensor([0.5, 0.5]), torch.tensor([0.9, 0.1])
-    forth = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
-    back = 0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)
-    logits = torch.stack([p.log(), torch.tensor([7.0, 0.0])])
-    others = torch.stack([q.log(), torch.tensor([0.0, 7.0])])
-    found = method.divergence(logits, others, torch.tensor([True, False]))
-    assert found.item() == pytest.approx((forth + back) / 2, abs=1e-6)
-    assert method.divergence(logits, logits, torch.tensor([True, True])).item() == 0
-
-
 def test_the_likeliest_are_kept():
     p = torch.tensor([0.1, 0.4, 0.3, 0.2])
     torch.testing.assert_close(method.likeliest(p.log()), p)
@@ -333,7 +375,7 @@ def test_the_likeliest_are_kept():
 
 
 def test_slots_collapse():
-    assert method.collapsed([5, 5, 0, 5, 6, 0, 0, 6, 6]) == [5, 5, 6, 6]
+    assert method.collapsed([5, 5, 0, 5, 6, 0, 0, 6, 6]) == [0, 3, 4, 7]
     assert method.collapsed([0, 0]) == []
 
 
@@ -346,10 +388,14 @@ def test_ctc_sums_over_all_ways_to_say_a_sentence():
         for a in range(4)
         for b in range(4)
         for c in range(4)
-        if method.collapsed([a, b, c]) == [2, 3]
+        if [(a, b, c)[slot] for slot in method.collapsed([a, b, c])] == [2, 3]
     )
     found = method.ctc_loss(logits, torch.tensor([3]), torch.tensor([[2, 3, PAD]]))
     assert found.item() == pytest.approx(-math.log(float(total)) / 2, abs=1e-5)
+    # 2 2 needs three slots, a blank between them: with two it does not fit, and does not count.
+    both = method.ctc_loss(logits.expand(2, -1, -1), torch.tensor([3, 2]), torch.tensor([[2, 3], [2, 2]]))
+    assert both.item() == pytest.approx(found.item(), abs=1e-6)
+    assert method.ctc_loss(logits, torch.tensor([1]), torch.tensor([[2, 3]])).item() == 0
 
 
 def test_attention_between_words_keeps_its_sums():
@@ -490,7 +536,7 @@ def test_matches_are_marked_as_often_as_they_count():
 
 def test_the_mean_of_sentences_is_not_the_bleu_of_all():
     parts = [bleu.counts("a b c d", "a b c d", tokeniser="13a"), bleu.counts("x", "y z", tokeniser="13a")]
-    assert bleu.mean_sentence(parts) == pytest.approx(50)
+    assert bleu.running_mean([part.row() for part in parts], smoothing="exp") == pytest.approx([100, 50])
     assert bleu.bleu(bleu.together(parts)).value != pytest.approx(50)
     assert bleu.bleu(bleu.together([part.row() for part in parts])) == bleu.bleu(bleu.together(parts))
 
@@ -506,7 +552,17 @@ def test_the_smoothing_decides_on_a_small_test():
     assert scores["exp"][0] < scores["exp"][1]
     assert bleu.find_flip(first, first) is None
     same = (8, 7, 6, 5, 8, 7, 6, 5, 8, 8)
-    assert bleu.find_flip([*first, same], [*second, (0, 0, 0, 0, 8, 7, 6, 5, 8, 8)]).sentences == 1
+    other = (0, 0, 0, 0, 8, 7, 6, 5, 8, 8)
+    assert bleu.find_flip([*first, same], [*second, other]).sentences == 1
+    # In the mean a short sentence weighs as much as a long one, so the same two sentences decide otherwise.
+    assert bleu.find_flip(first, second, mean=True).sentences == 1
+    means = {
+        name: [bleu.running_mean([*rows, same], smoothing=name)[1] for rows in (first, second)]
+        for name in bleu.SMOOTHINGS
+    }
+    expected = any(ours > theirs for ours, theirs in means.values()) and any(a < b for a, b in means.values())
+    found = bleu.find_flip([*first, same], [*second, same], mean=True)
+    assert (found is not None and found.sentences == 2) == expected
 
 
 # ---- training
@@ -550,7 +606,7 @@ def test_copying_is_learnt_to_the_last_word(kind):
         ]
 
 
-@pytest.mark.parametrize("options", [{}, {"r_drop": 1.0, "average": 0.9, "label_smoothing": 0.1}])
+@pytest.mark.parametrize("options", [{}, {"average": 0.9, "label_smoothing": 0.1}])
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path, options):
     asked = dataclasses.replace(TINY, epochs=3, dropout=0.1, **options)
     examples = recipe.Corpus(copies().train[:96], copies().validation[:8], copies().test[:8])

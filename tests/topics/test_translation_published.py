@@ -136,7 +136,7 @@ def test_its_logits_are_those_of_transformers(hub: Hub, repository: dict[str, by
     network = loaded().network
     model, words = theirs(repository, tmp_path)
     asked = words(GERMAN[:3], return_tensors="pt", padding=True)
-    table = decoding.padded([[*ids, END] for ids in network.words.many(GERMAN[:3])])
+    table = decoding.padded([[*ids, END] for ids in map(network.words.ids, GERMAN[:3])])
     order = torch.tensor([words.pad_token_id, words.pad_token_id, words.eos_token_id, words.unk_token_id])
     rest = [n for n in range(len(network.words) - 1) if n not in order.tolist()]
     order = torch.cat([order, torch.tensor(rest)])
@@ -203,7 +203,8 @@ def test_a_language_is_asked_for_by_its_piece(hub: Hub) -> None:
     hub.put(asked.repository, COMMIT, files(first=PREFIX))
     words = loaded(asked).network.words
     assert words.piece(words.ids("Zwei Hunde")[0]) == PREFIX
-    assert [word.text for word in words.split("Zwei Hunde")] == [PREFIX, "Zwei", "Hunde"]
+    assert [word.text for word in words.split("Zwei Hunde")] == ["Zwei", "Hunde"]
+    assert words.split("Zwei Hunde")[0].first == 1
 
 
 def test_a_branch_is_followed_to_its_commit(hub: Hub) -> None:

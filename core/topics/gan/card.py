@@ -258,8 +258,8 @@ CARD = Card(
             then={"view": "copies"},
             look="The filled heap are its pictures, the outlined one are faces that no training has seen. "
             "Where would copies lie?",
-            why="An exact copy has distance 0; the few unseen faces far to the left are drawings that the collection has "
-            "twice, cut a little differently. Its pictures are about as far from the training faces as other new "
+            why="An exact copy has distance 0; the few unseen faces far to the left are drawings that the collection "
+            "has twice, cut a little differently. Its pictures are about as far from the training faces as other new "
             "drawings are. That the generator itself saw no drawing proves nothing: what it hears could lead it to a "
             "copy. And this finds copies of whole faces, not of parts.",
             minutes=3,

@@ -10,7 +10,7 @@ from torch import Tensor
 from core.topics.translation import method
 from core.topics.translation.network import BEGIN, END, PAD, UNKNOWN, CTCTranslator, Reading, Translator, chosen
 
-LIMIT = 200  # pieces of a translation
+LIMIT = 200  # pieces of a sentence, and of a translation
 NEVER = [PAD, BEGIN, UNKNOWN]  # pieces that no translation has
 Choose = Callable[[Tensor], int]
 
@@ -35,7 +35,7 @@ class Node(NamedTuple):
     piece   its number
     log_p   sum of the log-probabilities from the root to it, nat
     depth   how many pieces the sentence has with it
-    kept    it was among the `width` best of its round, or an end among them
+    kept    it goes on, one of the `width` best of its round that do; or it is an end among the `width` best
     """
 
     parent: int
@@ -59,6 +59,11 @@ class Beam:
     finished: tuple[int, ...]
     best: tuple[int, ...]
     score: float
+
+
+def limit_of(source: Sequence[int]) -> int:
+    """After how many pieces a translation is ended: nothing that was learnt is twice as long and ten pieces more."""
+    return min(2 * len(source) + 10, LIMIT)
 
 
 def padded(sentences: Sequence[Sequence[int]], *, device: torch.device | None = None) -> Tensor:
@@ -87,7 +92,7 @@ def write(
     *,
     choose: Choose = best_piece,
     forced: Mapping[int, int] | None = None,
-    limit: int = LIMIT,
+    limit: int | None = None,
     weigh: bool = True,
 ) -> Iterator[Written]:
     """Translate one sentence, piece by piece, as they come.
@@ -95,12 +100,12 @@ def write(
     source  pieces of the sentence, END included
     choose  picks from the log-probabilities
     forced  place -> piece that must stand there, whatever the network says
-    limit   pieces after which it is ended
+    limit   pieces after which it is ended, `limit_of` the source by default
     yields  Written, the last one END unless the limit was reached
     """
-    reading = network.read(padded([source], device=network.embedding.weight.device))
+    reading = network.read(padded([source]))
     past, piece = network.begin(reading), BEGIN
-    for place in range(limit):
+    for place in range(limit_of(source) if limit is None else limit):
         logits, past, weights = network.step(torch.tensor([[piece]]), reading, past, weigh=weigh and network.weighing)
         log_p = allowed(logits[0, -1]).log_softmax(dim=-1)
         piece = (forced or {}).get(place, -1)
@@ -158,11 +163,10 @@ def fill(network: CTCTranslator, sources: Sequence[Sequence[int]], *, weigh: boo
     for row, sentence in enumerate(sources):
         slots = network.stretch * len(sentence)
         best = log_p[row, :slots].argmax(dim=-1).tolist()
-        places = [p for p, piece in enumerate(best) if piece != PAD and (p == 0 or piece != best[p - 1])]
         found.append(
             [
-                Written(best[p], log_p[row, p], None if weights is None else weights[row, :, :, p, : len(sentence)])
-                for p in places
+                Written(best[s], log_p[row, s], None if weights is None else weights[row, :, :, s, : len(sentence)])
+                for s in method.collapsed(best, blank=PAD)
             ]
         )
     return found
@@ -175,7 +179,7 @@ def beam(
     *,
     width: int,
     alpha: float = 1.0,
-    limit: int = LIMIT,
+    limit: int | None = None,
     prefix: Sequence[int] = (),
 ) -> Beam:
     """Follow the `width` likeliest beginnings at once, and end with the best whole sentence.
@@ -184,11 +188,15 @@ def beam(
 
     width   1 is greedy
     alpha   see `method.length_penalty`
+    limit   pieces after which it is ended, `limit_of` the source by default
     prefix  pieces that every sentence begins with
-    returns Beam
+    returns Beam; raises ValueError for a width below 1
     source  Graves 2012, arXiv:1211.3711; Wu et al. 2016, arXiv:1609.08144 for the penalty
     """
-    reading = network.read(padded([source], device=network.embedding.weight.device))
+    if width < 1:
+        raise ValueError(f"width: expected at least 1, got {width}")
+    limit = limit_of(source) if limit is None else limit
+    reading = network.read(padded([source]))
     nodes, places, score = begun(network, reading, prefix)
     past = network.begin(reading)
     tokens = torch.tensor([[BEGIN, *prefix]])

@@ -1,6 +1,5 @@
 """What training and decoding compute, as pure functions on logits and log-probabilities."""
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -28,21 +27,6 @@ def smoothed_loss(logits: Tensor, target: Tensor, *, smoothing: float, padding: 
     """
     flat = logits.flatten(0, -2).float()
     return F.cross_entropy(flat, target.flatten(), ignore_index=padding, label_smoothing=smoothing)
-
-
-def divergence(first: Tensor, second: Tensor, counts: Tensor) -> Tensor:
-    """How much do two answers to the same question differ? R-Drop asks with two dropout masks.
-
-    KL(p | q) / 2 + KL(q | p) / 2,  mean over the places that count
-
-    first, second  (…, V) logits of p and q
-    counts         (…) bool
-    returns        scalar, nat
-    source         Liang et al. 2021, arXiv:2106.14448, equation 3
-    """
-    p, q = first.float().log_softmax(dim=-1), second.float().log_softmax(dim=-1)
-    both = ((p.exp() - q.exp()) * (p - q)).sum(dim=-1) / 2
-    return (both * counts).sum() / counts.sum()
 
 
 def length_penalty(length: int, alpha: float) -> float:
@@ -86,11 +70,11 @@ def drawn(probabilities: Tensor, generator: torch.Generator) -> int:
 
 
 def collapsed(best: Sequence[int], *, blank: int = 0) -> list[int]:
-    """What do CTC's slots say? Repetitions count once, blanks not at all: a a _ a b -> a a b.
+    """Which of CTC's slots say something? Repetitions count once, blanks not at all: of a a _ a b it is 0, 3, 4.
 
     source  Graves et al. 2006, Connectionist Temporal Classification, section 3.1
     """
-    return [piece for place, piece in enumerate(best) if piece != blank and (place == 0 or piece != best[place - 1])]
+    return [slot for slot, piece in enumerate(best) if piece != blank and (slot == 0 or piece != best[slot - 1])]
 
 
 def ctc_loss(logits: Tensor, slots: Tensor, target: Tensor, *, padding: int = 0) -> Tensor:
@@ -103,8 +87,11 @@ def ctc_loss(logits: Tensor, slots: Tensor, target: Tensor, *, padding: int = 0)
     """
     log_p = logits.float().log_softmax(dim=-1).transpose(0, 1)
     lengths = (target != padding).sum(dim=1)
+    # Between two pieces that are the same there must be a blank.
+    doubled = ((target[:, 1:] == target[:, :-1]) & (target[:, 1:] != padding)).sum(dim=1)
+    fits = lengths + doubled <= slots
     loss = F.ctc_loss(log_p, target, slots, lengths, blank=padding, reduction="none", zero_infinity=True)
-    return loss.sum() / lengths.sum()
+    return loss.sum() / lengths[fits].sum().clamp_min(1)
 
 
 def entropy(weights: Tensor) -> Tensor:
@@ -128,11 +115,6 @@ def grouped(weights: Tensor, rows: Sequence[range], columns: Sequence[range]) ->
     """
     summed = torch.stack([weights[..., part.start : part.stop].sum(dim=-1) for part in columns], dim=-1)
     return torch.stack([summed[..., part.start : part.stop, :].mean(dim=-2) for part in rows], dim=-2)
-
-
-def perplexity(nat: float) -> float:
-    """Among how many pieces, equally likely, would one be as unsure? exp(nat per piece)."""
-    return math.exp(nat)
 
 
 def content(text: str) -> set[str]:

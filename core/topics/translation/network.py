@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PAD, BEGIN, END, UNKNOWN = range(4)  # the first entries of every vocabulary; PAD is CTC's blank, too
-LONGEST = 256  # places that have a position of their own
+MOST_POSITIONS = 512  # of a source, of a target, and of the slots of a source half as long
 
 Past = tuple[Tensor, ...]
 
@@ -74,7 +74,7 @@ def attention_weights(query: Tensor, key: Tensor, visible: Tensor | None = None)
 
     query    (…, T, D)
     key      (…, S, D)
-    visible  (…, S) or (…, T, S) bool; what is False gets no weight
+    visible  bool, broadcastable to (…, T, S); what is False gets no weight
     returns  (…, T, S), rows sum to 1
     source   Vaswani et al. 2017, arXiv:1706.03762, equation 1
     """
@@ -108,24 +108,28 @@ def positions(count: int, width: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
 
 
+def table(pieces: int, width: int) -> nn.Embedding:
+    """A table of so many pieces that has learnt nothing: numbers of variance 1 / width."""
+    found = nn.Embedding(pieces, width, padding_idx=PAD)
+    nn.init.normal_(found.weight, std=width**-0.5)
+    return found
+
+
 class Translator(nn.Module):
     """What all have in common: one table of pieces, for source, target and output.
 
-    pieces   size of the vocabulary
-    width    of the embedding, C
-    dropout  share of numbers left out while training
+    embedding  the table, (V, C)
+    dropout    share of numbers left out while training
     """
 
     weighing = True  # it has attention, so weights can be shown
     direction = ""  # "de-en": what it was trained for; set by who trains or loads it, as are its
     words: Any = None  # pieces, a `words.Words`
 
-    def __init__(self, pieces: int, width: int, dropout: float) -> None:
+    def __init__(self, embedding: nn.Embedding, dropout: float = 0.0) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(pieces, width, padding_idx=PAD)
-        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.embedding, self.width = embedding, embedding.embedding_dim
         self.dropout = nn.Dropout(dropout)
-        self.width = width
 
     def read(self, source: Tensor) -> Reading:
         """Encode (B, S) tokens, padded at the end."""
@@ -159,13 +163,15 @@ class Translator(nn.Module):
 class LSTMTranslator(Translator):
     """Two LSTMs: one reads the source backwards, the other writes from what the first one ended with.
 
+    state[t] = LSTM(word[t], state[t-1]),  state[0] = the encoder's last;  logits[t] = embedding @ state[t]
+
     source  Sutskever, Vinyals and Le 2014, arXiv:1409.3215
     """
 
     weighing = False
 
     def __init__(self, *, pieces: int, width: int, layers: int, dropout: float = 0.0) -> None:
-        super().__init__(pieces, width, dropout)
+        super().__init__(table(pieces, width), dropout)
         between = dropout if layers > 1 else 0.0
         self.encoder = nn.LSTM(width, width, layers, batch_first=True, dropout=between)
         self.decoder = nn.LSTM(width, width, layers, batch_first=True, dropout=between)
@@ -202,7 +208,7 @@ class AttentionTranslator(Translator):
     """
 
     def __init__(self, *, pieces: int, width: int, layers: int = 1, dropout: float = 0.0) -> None:
-        super().__init__(pieces, width, dropout)
+        super().__init__(table(pieces, width), dropout)
         between = dropout if layers > 1 else 0.0
         self.encoder = nn.LSTM(width, width // 2, layers, batch_first=True, dropout=between, bidirectional=True)
         self.cell = nn.LSTMCell(2 * width, width)
@@ -225,7 +231,6 @@ class AttentionTranslator(Translator):
             )
         states = self.dropout(states)
         first = states[:, 0, self.width // 2 :]  # the backward half of the first word has seen the whole sentence
-        last = states.new_zeros(first.shape)
         if visible is None:
             last = states[:, -1, : self.width // 2]
         else:
@@ -261,11 +266,14 @@ class AttentionTranslator(Translator):
 
 
 class SelfAttention(nn.Module):
-    """Every place looks at its own sentence; queries, keys and values come from one product."""
+    """Every place looks at its own sentence; queries, keys and values come from one product.
+
+    Q, K, V = x W;  out = concatenation over heads of softmax(Q K^T / sqrt(D)) V,  times another matrix
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.into, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.heads = heads
 
     def forward(
@@ -273,70 +281,75 @@ class SelfAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What was found, (B, T, C), and keys and values so far, (2, B, H, T, D)."""
         count, length, width = x.shape
-        query, *pair = self.into(x).view(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
-        known = torch.stack(pair)
+        query, *pair = self.qkv(x).view(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind()
+        keys_values = torch.stack(pair)
         if past is not None:
-            known = torch.cat([past, known], dim=3)
+            keys_values = torch.cat([past, keys_values], dim=3)
         # One new word may look at all former ones; many at once each only at those before them.
         found = F.scaled_dot_product_attention(
             query,
-            known[0],
-            known[1],
+            keys_values[0],
+            keys_values[1],
             attn_mask=None if visible is None else visible[:, None, None],
             is_causal=causal and length > 1,
         )
-        return self.out(found.transpose(1, 2).reshape(count, length, width)), known
+        return self.out(found.transpose(1, 2).reshape(count, length, width)), keys_values
 
 
 class CrossAttention(nn.Module):
-    """Every place of the target looks at the source, whose keys and values are made once."""
+    """Every place of the target looks at the source, whose keys and values are made once.
+
+    Q = x W;  K, V = states W';  out as in SelfAttention
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.query, self.pair = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
         self.heads = heads
 
-    def known(self, states: Tensor) -> Tensor:
-        """Keys and values of the source, (2, B, H, S, D)."""
-        return self.pair(states).view(*states.shape[:2], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+    def keys_values(self, states: Tensor) -> Tensor:
+        """Of the source, (2, B, H, S, D)."""
+        return self.key_value(states).view(*states.shape[:2], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
 
-    def forward(self, x: Tensor, known: Tensor, visible: Tensor | None, *, weigh: bool) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, keys_values: Tensor, visible: Tensor | None, *, weigh: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """What was found, (B, T, C), and where, (B, H, T, S)."""
         count, length, width = x.shape
         query = self.query(x).view(count, length, self.heads, -1).transpose(1, 2)
         mask = None if visible is None else visible[:, None, None]
-        found = F.scaled_dot_product_attention(query, known[0], known[1], attn_mask=mask)
-        weights = attention_weights(query, known[0], mask) if weigh else None
+        found = F.scaled_dot_product_attention(query, keys_values[0], keys_values[1], attn_mask=mask)
+        weights = attention_weights(query, keys_values[0], mask) if weigh else None
         return self.out(found.transpose(1, 2).reshape(count, length, width)), weights
 
 
 def feed_forward(width: int, hidden: int) -> nn.Sequential:
-    """Each place thinks for itself."""
+    """Each place by itself: relu(x W + b) W' + b'."""
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
 
 
 class EncoderLayer(nn.Module):
-    """Look around in the sentence, then think; each is added to what was there."""
+    """Look around in the sentence, then each place by itself; each is added to what was there, x + part(norm(x))."""
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.attention, self.think = SelfAttention(width, heads), feed_forward(width, hidden)
+        self.self_attention, self.feed_forward = SelfAttention(width, heads), feed_forward(width, hidden)
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(2)])
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, visible: Tensor | None) -> Tensor:
-        x = x + self.dropout(self.attention(self.norms[0](x), visible, causal=False)[0])
-        return x + self.dropout(self.think(self.norms[1](x)))
+        x = x + self.dropout(self.self_attention(self.norms[0](x), visible, causal=False)[0])
+        return x + self.dropout(self.feed_forward(self.norms[1](x)))
 
 
 class DecoderLayer(nn.Module):
-    """Look around in what is written, look at the source, then think."""
+    """Look around in what is written, look at the source, then each place by itself, each as in EncoderLayer."""
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float, *, causal: bool) -> None:
         super().__init__()
-        self.attention, self.source = SelfAttention(width, heads), CrossAttention(width, heads)
-        self.think = feed_forward(width, hidden)
+        self.self_attention, self.cross_attention = SelfAttention(width, heads), CrossAttention(width, heads)
+        self.feed_forward = feed_forward(width, hidden)
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(3)])
         self.dropout = nn.Dropout(dropout)
         self.causal = causal
@@ -344,19 +357,19 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        known: Tensor,
+        keys_values: Tensor,
         visible: Tensor | None,
         past: Tensor | None,
         *,
         own: Tensor | None = None,
         weigh: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """known, visible: of the source; past, own: of what is written and where it is no padding."""
-        found, past = self.attention(self.norms[0](x), own, past, causal=self.causal)
+        """keys_values, visible: of the source; past, own: of what is written and where it is no padding."""
+        found, past = self.self_attention(self.norms[0](x), own, past, causal=self.causal)
         x = x + self.dropout(found)
-        found, weights = self.source(self.norms[1](x), known, visible, weigh=weigh)
+        found, weights = self.cross_attention(self.norms[1](x), keys_values, visible, weigh=weigh)
         x = x + self.dropout(found)
-        return x + self.dropout(self.think(self.norms[2](x))), past, weights
+        return x + self.dropout(self.feed_forward(self.norms[2](x))), past, weights
 
 
 class Transformer(Translator):
@@ -377,9 +390,9 @@ class Transformer(Translator):
         dropout: float = 0.0,
         causal: bool = True,
     ) -> None:
-        super().__init__(pieces, width, dropout)
-        self.place: Tensor
-        self.register_buffer("place", positions(LONGEST, width), persistent=False)
+        super().__init__(table(pieces, width), dropout)
+        self.positions: Tensor
+        self.register_buffer("positions", positions(MOST_POSITIONS, width), persistent=False)
         self.encoder = nn.ModuleList([EncoderLayer(width, heads, hidden, dropout) for _ in range(layers[0])])
         self.decoder = nn.ModuleList(
             [DecoderLayer(width, heads, hidden, dropout, causal=causal) for _ in range(layers[1])]
@@ -389,7 +402,7 @@ class Transformer(Translator):
     def placed(self, tokens: Tensor, first: int = 0) -> Tensor:
         """Pieces with their places, (B, T, C)."""
         words = self.embedding(tokens) * math.sqrt(self.width)
-        return self.dropout(words + self.place[first : first + tokens.shape[1]])
+        return self.dropout(words + self.positions[first : first + tokens.shape[1]])
 
     def read(self, source: Tensor) -> Reading:
         visible = visible_of(source)
@@ -397,21 +410,23 @@ class Transformer(Translator):
         for layer in self.encoder:
             x = layer(x, visible)
         x = self.norms[0](x)
-        return Reading(x, visible, tuple(layer.source.known(x) for layer in self.decoder))  # type: ignore[union-attr, operator]
+        return Reading(x, visible, tuple(layer.cross_attention.keys_values(x) for layer in self.decoder))  # type: ignore[union-attr, operator]
 
     def begin(self, reading: Reading) -> Past:
         return ()
 
     def step(self, tokens: Tensor, reading: Reading, past: Past, *, weigh: bool = False) -> Step:
+        if past and tokens.shape[1] > 1:
+            raise ValueError(f"expected one token after a past, got {tokens.shape[1]}")
         x = self.placed(tokens, past[0].shape[3] if past else 0)
-        known, looked = [], []
+        kept, looked = [], []
         for index, layer in enumerate(self.decoder):
             before = past[index] if past else None
-            x, kept, weights = layer(x, reading.parts[index], reading.visible, before, weigh=weigh)
-            known.append(kept)
+            x, keys_values, weights = layer(x, reading.parts[index], reading.visible, before, weigh=weigh)
+            kept.append(keys_values)
             looked.append(weights)
         weights = torch.stack(looked, dim=1) if weigh else None
-        return Step(self.classify(self.norms[1](x)), tuple(known), weights)
+        return Step(self.classify(self.norms[1](x)), tuple(kept), weights)
 
 
 # ---- without a before and after
@@ -435,11 +450,11 @@ class CTCTranslator(Transformer):
         reading = self.read(source)
         count, length, width = reading.states.shape
         x = self.slots(reading.states).view(count, length * self.stretch, width)
-        x = self.dropout(x + self.place[: x.shape[1]])
+        x = self.dropout(x + self.positions[: x.shape[1]])
         own = None if reading.visible is None else reading.visible.repeat_interleave(self.stretch, dim=1)
         looked = []
-        for known, layer in zip(reading.parts, self.decoder, strict=True):
-            x, _, weights = layer(x, known, reading.visible, None, own=own, weigh=weigh)
+        for keys_values, layer in zip(reading.parts, self.decoder, strict=True):
+            x, _, weights = layer(x, keys_values, reading.visible, None, own=own, weigh=weigh)
             looked.append(weights)
         return Step(self.classify(self.norms[1](x)), (), torch.stack(looked, dim=1) if weigh else None)
 

@@ -77,18 +77,16 @@ class PublishedWords(Words):
     def ids(self, text: str) -> list[int]:
         return [number for number, _, _ in self._cut(text)]
 
-    def many(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self.ids(text) for text in texts]
-
     def piece(self, number: int) -> str:
         return SHOWN_UNKNOWN if number == UNKNOWN else self.names[number]
 
     def split(self, text: str) -> list[Word]:
         cut = self._cut(text)
         ids = [number for number, _, _ in cut]
+        mark = 1 if self.begins else 0  # no word of the sentence
         words = []
-        for group in self.groups(ids):
-            first, last = group[0], group[-1]
+        for group in self.groups(ids[mark:]):
+            first, last = group[0] + mark, group[-1] + mark
             written = text[cut[first][1] : cut[last][2]].strip() or self.piece(ids[first])
             words.append(Word(written, first, last, UNKNOWN not in ids[first : last + 1]))
         return words
@@ -108,9 +106,8 @@ class PublishedNetwork(Translator):
     """
 
     def __init__(self, model: Any) -> None:
-        nn.Module.__init__(self)
-        self.model, self.embedding = model, model.model.shared
-        self.width = model.config.d_model
+        super().__init__(model.model.shared)
+        self.model = model
 
     def read(self, source: Tensor) -> Reading:
         visible = visible_of(source)

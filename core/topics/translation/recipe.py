@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ TESTS = {"de-en": "test2016", "en-zh": "test"}
 LONGEST = 100  # pieces of a training sentence; the few longer ones are left out
 STORED = 50  # test sentences per direction that travel with the weights, and their translations
 BEAM = 5
+CHECKED = 100  # test sentences on which beam and greedy are compared, and words are hidden
 WATCHED = 200  # validation sentences that are translated after each epoch
 POOL = 50  # batches among which sentences of like length are put together
 
@@ -65,7 +66,6 @@ class Recipe:
     pieces, letters  see `words.learn`
     dropout          share of numbers that are left out
     label_smoothing  see `method.smoothed_loss`
-    r_drop           weight of `method.divergence`; each batch goes through twice. 0 for none
     rate             peak of the learning rate of AdamW
     warm             share of the steps in which it rises
     average          decay per step of the running mean of the weights, which is what is kept; 0 keeps the last
@@ -83,7 +83,6 @@ class Recipe:
     letters: int = 4000
     dropout: float = 0.2
     label_smoothing: float = 0.1
-    r_drop: float = 0.0
     rate: float = 2e-3
     warm: float = 0.1
     weight_decay: float = 0.01
@@ -142,7 +141,7 @@ def simplified(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(english, converter.convert(chinese)) for english, chinese in pairs]
 
 
-def prepared(pairs: Sequence[tuple[str, str]], pieces: words.Words) -> tuple[Tensor, Tensor]:
+def prepared(pairs: Sequence[tuple[str, str]], pieces: words.LearntWords) -> tuple[Tensor, Tensor]:
     """Pairs as two tables of pieces, END after each sentence, (N, S) and (N, T), padded."""
     sides = [pieces.many([pair[side] for pair in pairs]) for side in (0, 1)]
     fitting = [(s, t) for s, t in zip(*sides, strict=True) if max(len(s), len(t)) < LONGEST]
@@ -174,13 +173,12 @@ def loss_of(network: Translator, source: Tensor, target: Tensor, *, recipe: Reci
     if isinstance(network, CTCTranslator):
         slots = network.stretch * (source != PAD).sum(dim=1)
         return method.ctc_loss(network(source), slots, target.masked_fill(target == END, PAD))
-    given = torch.cat([torch.full_like(target[:, :1], BEGIN), target[:, :-1]], dim=1)
-    if not recipe.r_drop:
-        return method.smoothed_loss(network(source, given), target, smoothing=recipe.label_smoothing)
-    logits = network(source.repeat(2, 1), given.repeat(2, 1))
-    first, second = logits.chunk(2)
-    loss = method.smoothed_loss(logits, target.repeat(2, 1), smoothing=recipe.label_smoothing)
-    return loss + recipe.r_drop * method.divergence(first, second, target != PAD)
+    return method.smoothed_loss(network(source, shifted(target)), target, smoothing=recipe.label_smoothing)
+
+
+def shifted(target: Tensor) -> Tensor:
+    """What stands before each piece of a batch (B, T), BEGIN first."""
+    return torch.cat([torch.full_like(target[:, :1], BEGIN), target[:, :-1]], dim=1)
 
 
 def describe_network(recipe: Recipe, pieces: int) -> dict[str, Any]:
@@ -191,7 +189,7 @@ def describe_network(recipe: Recipe, pieces: int) -> dict[str, Any]:
     return options | {"layers": list(recipe.layers), "heads": recipe.heads, "hidden": recipe.hidden}
 
 
-def learnt_words(recipe: Recipe, pairs: Sequence[tuple[str, str]]) -> words.Words:
+def learnt_words(recipe: Recipe, pairs: Sequence[tuple[str, str]]) -> words.LearntWords:
     """The pieces of both languages of the training sentences."""
     return words.learn((sentence for pair in pairs for sentence in pair), pieces=recipe.pieces, letters=recipe.letters)
 
@@ -287,12 +285,12 @@ def validated(
     network: Translator,
     held_out: tuple[Tensor, Tensor],
     pairs: Sequence[tuple[str, str]],
-    pieces: words.Words,
+    pieces: words.LearntWords,
     recipe: Recipe,
 ) -> loop.Row:
     """Loss on the validation sentences, and BLEU of the first of them, decoded greedily."""
     device = network.embedding.weight.device
-    plain = replace(recipe, label_smoothing=0.0, r_drop=0.0)
+    plain = replace(recipe, label_smoothing=0.0)
     parts = [
         loss_of(network, *(trimmed(table[chosen]).to(device) for table in held_out), recipe=plain)
         for chosen in torch.arange(len(held_out[0])).split(100)
@@ -305,7 +303,7 @@ def validated(
     return {"validation_loss": float(torch.stack(parts).mean()), "validation_bleu": bleu.bleu(counted).value}
 
 
-def translate(network: Translator, sentences: Sequence[str], pieces: words.Words) -> list[str]:
+def translate(network: Translator, sentences: Sequence[str], pieces: words.LearntWords) -> list[str]:
     """Many sentences, each piece the likeliest one; sentences of like length together."""
     sources = [[*ids, END] for ids in pieces.many(sentences)]
     order = sorted(range(len(sources)), key=lambda place: len(sources[place]))
@@ -316,8 +314,7 @@ def translate(network: Translator, sentences: Sequence[str], pieces: words.Words
         if isinstance(network, CTCTranslator):
             written = [[piece.piece for piece in sentence] for sentence in decoding.fill(network, asked)]
         else:
-            # Nothing that was learnt is twice as long as its source and ten pieces more.
-            written = decoding.greedy(network, asked, limit=2 * max(map(len, asked)) + 10)
+            written = decoding.greedy(network, asked, limit=decoding.limit_of(asked[-1]))
         for place, ids in zip(part, written, strict=True):
             found[place] = pieces.text(ids)
     return found
@@ -331,10 +328,12 @@ def evaluate(network: Translator, *, seed: int) -> dict[str, float]:
 
     returns bleu, chrf      with a beam of BEAM, length penalty 1 (CTC: all slots at once)
             bleu_greedy     the likeliest piece each time
-            bleu_forced     the likeliest piece each time after the true beginning (teacher forcing)
-            accuracy_forced, accuracy_free  share of pieces that are the true one at their place, likewise
-            nll             nat per true piece
-            bleu_short, bleu_long    the third of the sentences with the fewest, and with the most source pieces
+            likelier        share of CHECKED sentences of which a beam, without length penalty, finds one that is at
+                            least as likely as the greedy one
+            bleu_forced     the likeliest piece each time after the true beginning (teacher forcing), as many as the
+                            true translation has, so that nothing is charged for a wrong length
+            accuracy_forced share of pieces that are the true one after the true beginning
+            bleu_short, bleu_long    the third of the sentences with the fewest, and with the most source words
             bleu_memory, chrf_memory the translation of the most similar training sentence
             turned, turned_other     share of words that change if the source word that they attended to most, or
                                      another one, is hidden
@@ -349,14 +348,14 @@ def evaluate(network: Translator, *, seed: int) -> dict[str, float]:
         "bleu_memory": corpus_bleu(found.memory, true, network.direction),
         "chrf_memory": chrf(found.memory, true),
     }
-    order = sorted(range(len(test)), key=lambda place: len(network.words.ids(test[place][0])))
+    order = sorted(range(len(test)), key=lambda place: len(test[place][0].split()))
     third = len(test) // 3
     for name, part in {"short": order[:third], "long": order[-third:]}.items():
         result[f"bleu_{name}"] = corpus_bleu([found.beam[p] for p in part], [true[p] for p in part], network.direction)
     if not isinstance(network, CTCTranslator):
-        result |= exposure(network, test)
+        result |= forced(network, test) | {"likelier": likelier(network, [first for first, _ in test[:CHECKED]])}
     if network.weighing and not isinstance(network, CTCTranslator):
-        result |= hidden(network, [first for first, _ in test[:100]], seed=seed)
+        result |= turned(network, [first for first, _ in test[:CHECKED]], seed=seed)
     return result
 
 
@@ -369,6 +368,7 @@ class Found:
     memory: list[str]
 
 
+@lru_cache(maxsize=1)  # scores and companions ask for the same
 def measured(network: Translator) -> Found:
     """Translate the test sentences of the network's direction."""
     examples = corpus(network.direction)
@@ -377,7 +377,7 @@ def measured(network: Translator) -> Found:
     best = greedy
     if not isinstance(network, CTCTranslator):
         best = [
-            network.words.text(decoding.beam(network, [*ids, END], width=BEAM, alpha=1.0, limit=2 * len(ids) + 10).best)
+            network.words.text(decoding.beam(network, [*ids, END], width=BEAM, alpha=1.0).best)
             for ids in network.words.many(sentences)
         ]
     return Found(best, greedy, memory(examples.train, sentences))
@@ -410,38 +410,37 @@ def chrf(found: Sequence[str], true: Sequence[str]) -> float:
 
 
 @torch.inference_mode()
-def exposure(network: Translator, pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """What does it cost that a translator must go on from its own words? Scores of `evaluate` about that."""
+def forced(network: Translator, pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
+    """How well does a translator write that need not go on from its own words? Scores of `evaluate` about that."""
     pieces, texts = network.words, []
-    right = free = count = 0
-    total = 0.0
+    right = count = 0
     for first in range(0, len(pairs), 100):
         part = pairs[first : first + 100]
         source, target = (
             decoding.padded([[*ids, END] for ids in pieces.many([pair[side] for pair in part])]) for side in (0, 1)
         )
-        given = torch.cat([torch.full_like(target[:, :1], BEGIN), target[:, :-1]], dim=1)
-        logits = network(source, given)
+        said = decoding.allowed(network(source, shifted(target))).argmax(dim=-1)
         real = target != PAD
-        total += float(-logits.log_softmax(dim=-1).gather(2, target[..., None])[..., 0][real].sum())
-        said = decoding.allowed(logits).argmax(dim=-1)
         right += int(((said == target) & real).sum())
         count += int(real.sum())
         lengths = real.sum(dim=1).tolist()
         texts += [pieces.text(row[: n - 1]) for row, n in zip(said.tolist(), lengths, strict=True)]
-        written = decoding.greedy(network, [[*pieces.ids(pair[0]), END] for pair in part], limit=source.shape[1] * 2)
-        for ids, row, n in zip(written, target.tolist(), lengths, strict=True):
-            free += sum(ours == theirs for ours, theirs in zip([*ids, END], row[:n], strict=False))
-    return {
-        "bleu_forced": corpus_bleu(texts, [second for _, second in pairs], network.direction),
-        "accuracy_forced": right / count,
-        "accuracy_free": free / count,
-        "nll": total / count,
-    }
+    true = [second for _, second in pairs]
+    return {"bleu_forced": corpus_bleu(texts, true, network.direction), "accuracy_forced": right / count}
+
+
+def likelier(network: Translator, sentences: Sequence[str]) -> float:
+    """How often does a beam of BEAM find a sentence that is at least as likely as the greedy one?"""
+    found = 0
+    for sentence in sentences:
+        source = [*network.words.ids(sentence), END]
+        greedy = sum(float(piece.log_p[piece.piece]) for piece in decoding.write(network, source, weigh=False))
+        found += decoding.beam(network, source, width=BEAM, alpha=0.0).score >= greedy - 1e-4
+    return found / len(sentences)
 
 
 @torch.inference_mode()
-def hidden(network: Translator, sentences: Sequence[str], *, seed: int) -> dict[str, float]:
+def turned(network: Translator, sentences: Sequence[str], *, seed: int) -> dict[str, float]:
     """How often does a word change if the source word that it attended to most is hidden, and if another is?
 
     Hidden means: its pieces are UNKNOWN. What stands before the word in the translation stays, and it counts as
@@ -453,7 +452,7 @@ def hidden(network: Translator, sentences: Sequence[str], *, seed: int) -> dict[
     for sentence in sentences:
         ids = network.words.ids(sentence)
         columns = [range(word.first, word.last + 1) for word in network.words.split(sentence)]
-        written = list(decoding.write(network, [*ids, END], limit=2 * len(ids) + 10))
+        written = list(decoding.write(network, [*ids, END]))
         target = [piece.piece for piece in written if piece.piece != END]
         if len(columns) < 3 or not target:
             continue
@@ -480,10 +479,7 @@ def hidden(network: Translator, sentences: Sequence[str], *, seed: int) -> dict[
 
 def restore(run: store.Run) -> Translator:
     """The network of a stored run, frozen, with its `words` and `direction`."""
-    network = run.fill(build(**run.network))
-    network.words = words.read(run.path("tokenizer.json").read_bytes())
-    network.direction = run.config["preprocessing"]["direction"]
-    return network
+    return words.translator(run)
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
@@ -543,7 +539,8 @@ def companions(network: Translator) -> dict[str, dict[str, Tensor] | bytes]:
         )
         for name, texts in ways.items()
     }
-    asked = decoding.padded([[*network.words.ids(source), END] for source, _ in examples.test[:4]])
+    shortest = min((source for source, _ in examples.test), key=len)  # its logits would outgrow the weights
+    asked = decoding.padded([[*network.words.ids(shortest), END]])
     with torch.inference_mode():
         expected = {"input": asked, "output": network(asked)}
     files: dict[str, dict[str, Tensor] | bytes] = {

@@ -6,13 +6,15 @@ al. 2016, arXiv:1508.07909); Chinese is cut into its characters, since it writes
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from core.topics.translation.network import UNKNOWN
+from core.topics.translation.network import UNKNOWN, Translator, build
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]  # in the order of the network's PAD, BEGIN, END, UNKNOWN
 SPACE = "▁"  # stands for a space, so that no space is lost
@@ -40,30 +42,24 @@ class Word:
     known: bool
 
 
-class Words:
+class Words(ABC):
     """The pieces of two languages."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-
+    @abstractmethod
     def __len__(self) -> int:
-        return self.tokenizer.get_vocab_size()
+        """How many there are."""
 
-    def write(self) -> bytes:
-        """What `read` takes: tokenizer.json."""
-        return self.tokenizer.to_str().encode()
-
+    @abstractmethod
     def ids(self, text: str) -> list[int]:
         """The pieces' numbers; a letter that no training sentence has is UNKNOWN."""
-        return self.tokenizer.encode(spaced(text)).ids
 
-    def many(self, texts: Sequence[str]) -> list[list[int]]:
-        """The same of many sentences."""
-        return [found.ids for found in self.tokenizer.encode_batch([spaced(text) for text in texts])]
-
+    @abstractmethod
     def piece(self, number: int) -> str:
-        """One piece, a leading space written as ▁."""
-        return SHOWN_UNKNOWN if number == UNKNOWN else str(self.tokenizer.id_to_token(number))
+        """One piece, a leading space written as ▁, an unknown one as ⁇."""
+
+    @abstractmethod
+    def split(self, text: str) -> list[Word]:
+        """The words of a sentence as it was typed, with the places of their pieces."""
 
     def shown(self, number: int) -> str:
         """One piece as a figure writes it: a word's first piece as it is, a later one after a dot."""
@@ -90,8 +86,31 @@ class Words:
             former = piece
         return [range(first, last) for first, last in zip(begins, [*begins[1:], len(ids)], strict=False)]
 
+
+class LearntWords(Words):
+    """Pieces that `learn` found."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    def write(self) -> bytes:
+        """What `read` takes: tokenizer.json."""
+        return self.tokenizer.to_str().encode()
+
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(spaced(text)).ids
+
+    def many(self, texts: Sequence[str]) -> list[list[int]]:
+        """The `ids` of many sentences."""
+        return [found.ids for found in self.tokenizer.encode_batch([spaced(text) for text in texts])]
+
+    def piece(self, number: int) -> str:
+        return SHOWN_UNKNOWN if number == UNKNOWN else str(self.tokenizer.id_to_token(number))
+
     def split(self, text: str) -> list[Word]:
-        """The words of a sentence as it was typed, with the places of their pieces."""
         given = spaced(text)
         found = self.tokenizer.encode(given)
         words = []
@@ -107,10 +126,10 @@ def spaced(text: str) -> str:
     return text if UNSPACED.match(text) or not text else f" {text}"
 
 
-def learn(sentences: Iterable[str], *, pieces: int, letters: int) -> Words:
-    """Which pieces write these sentences with the fewest signs?
+def learn(sentences: Iterable[str], *, pieces: int, letters: int) -> LearntWords:
+    """Which runs of letters occur so often that they are worth a piece of their own?
 
-    Begin with single letters; join the pair of neighbours that occurs most often; repeat.
+    Begin with single letters; join the pair of neighbours that occurs most often; repeat until there are enough.
 
     sentences  of both languages
     pieces     size of the vocabulary, the four special ones included
@@ -130,12 +149,20 @@ def learn(sentences: Iterable[str], *, pieces: int, letters: int) -> Words:
         vocab_size=pieces, special_tokens=SPECIAL, limit_alphabet=letters, show_progress=False, min_frequency=2
     )
     tokenizer.train_from_iterator(map(spaced, sentences), trainer)
-    return Words(tokenizer)
+    return LearntWords(tokenizer)
 
 
-def read(content: bytes | str) -> Words:
+def read(content: bytes | str) -> LearntWords:
     """The pieces that a run carries, from its tokenizer.json."""
-    return Words(Tokenizer.from_str(content.decode() if isinstance(content, bytes) else content))
+    return LearntWords(Tokenizer.from_str(content.decode() if isinstance(content, bytes) else content))
+
+
+def translator(run: Any) -> Translator:
+    """The network of a stored run, frozen, with its `words` and `direction`."""
+    found = run.fill(build(**run.network))
+    found.words = read(run.path("tokenizer.json").read_bytes())
+    found.direction = run.config["preprocessing"]["direction"]
+    return found
 
 
 # ---- what Chinese words mean
@@ -191,7 +218,7 @@ def meaning(pairs: Iterable[tuple[str, str]], *, fewest: int, least: float) -> d
     for (term, word), count in both.items():
         best[term] = max(best.get(term, (0.0, "")), (2 * count / (ours[term] + theirs[word]), word))
     kept = {term: found for term, found in best.items() if found[0] >= least}
-    for term in sorted(kept, key=len, reverse=True):
+    for term in sorted(kept, key=lambda term: (-len(term), term)):
         dice, word = kept.get(term, (0.0, ""))
         parts = [part for part in terms(term) - {term} if part in kept and kept[part][1] == word]
         if any(kept[part][0] > dice for part in parts):
