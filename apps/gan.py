@@ -469,12 +469,13 @@ print("closest", float((near["forged"] < near["held_out"].quantile(0.01)).float(
 
 def measured() -> draw.Figure:
     """How far each network's pictures are from real ones, beside both ends of the scale."""
-    best, dcgan = store.load(BEST), store.load(NETWORKS["dcgan"])
+    best, dcgan, wgan = store.load(BEST), store.load(NETWORKS["dcgan"]), store.load("gan/wgan_gp")
     floor = best.score("frechet_floor")["stored"]
     found = {
         "two sets of real faces": 1.0,
         "best network": best.score("frechet")["mean"] / floor,
         "DCGAN of 2016": dcgan.score("frechet")["mean"] / floor,
+        "WGAN-GP": wgan.score("frechet")["mean"] / floor,
         "blurred faces": best.score("frechet_blurred")["mean"] / floor,
         "noise": best.score("frechet_noise")["mean"] / floor,
     }

@@ -209,6 +209,7 @@ CARD = Card(
         Score(BEST, "frechet_together", "the same, normalised by its own batch"),
         Score("gan/dcgan", "frechet", "Fréchet distance, DCGAN of 2016", baseline="frechet_floor"),
         Score("gan/dcgan", "frechet_together", "the same, normalised by its own batch"),
+        Score("gan/wgan_gp", "frechet", "Fréchet distance, WGAN-GP", baseline="frechet_floor"),
         Score(BEST, "frechet_blurred", "Fréchet distance of blurred faces"),
         Score(BEST, "frechet_noise", "Fréchet distance of noise"),
         Score(BEST, "kernel", "kernel distance, best", digits=4, baseline="kernel_floor"),
@@ -217,12 +218,21 @@ CARD = Card(
         Score(BEST, "recall", "recall, best"),
         Score("gan/dcgan", "precision", "precision, DCGAN"),
         Score("gan/dcgan", "recall", "recall, DCGAN"),
+        Score("gan/wgan_gp", "precision", "precision, WGAN-GP"),
+        Score("gan/wgan_gp", "recall", "recall, WGAN-GP"),
         Score(BEST, "nearest", "to the nearest training face, best", baseline="nearest_held_out"),
         Score("gan/cgan_digits", "frechet", "Fréchet distance, digits", baseline="frechet_floor"),
         Score("gan/dcgan_fashion", "frechet", "Fréchet distance, clothes", baseline="frechet_floor"),
         Score("gan/dcgan_digits", "modes", "digits of ten that come up, none asked for", digits=0),
         Score("gan/cgan_digits", "modes", "digits of ten that come up, asked for in turn", digits=0),
         Score("gan/cgan_digits", "agreed", "digits read as the class that was asked for", percent=True, digits=1),
+        Score("gan/short", "frechet", "half an hour: as the best"),
+        Score("gan/short_last", "frechet", "half an hour: last weights, no running mean"),
+        Score("gan/short_plain", "frechet", "half an hour: the DCGAN's plain networks"),
+        Score("gan/short_unmirrored", "frechet", "half an hour: no mirrored faces"),
+        Score("gan/short_even", "frechet", "half an hour: both learn at one rate"),
+        Score("gan/short_unchanged", "frechet", "half an hour: D sees faces unchanged"),
+        Score("gan/short_hinge", "frechet", "half an hour: hinge, spectral norm, no R1"),
     ),
     tour=(
         Step(
@@ -333,7 +343,8 @@ CARD = Card(
     "compare networks on this page and nothing else: they are no Inception FID. The baseline is the floor, two "
     "disjoint sets of 2,500 training pictures; of the nearest training face, it is what unseen faces have. Of each run "
     "the epoch of the least distance is kept. Precision asks whether pictures look like some real one, recall "
-    "whether real ones look like some of its.",
+    "whether real ones look like some of its. The rows of half an hour change one thing each in a training of about so "
+    "long on one core, one run each; what helps there need not help in the whole training, four times as long.",
     limits=(
         "Drawn faces from the front, 64 pixels wide, in the style of some years and artists: it makes nothing else.",
         "Hands, hats, glasses, several faces and backgrounds with things in them fail most often.",
