@@ -67,8 +67,7 @@ def networks() -> dict[str, Any]:
 @cache
 def judge() -> network.FallDiscriminator:
     """The discriminator that the best network learnt from."""
-    found = network.judge_of(store.load(BEST).tensors("judge.safetensors"))
-    return found.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # faster so
+    return network.judge_of(store.load(BEST).tensors("judge.safetensors"))
 
 
 @cache

@@ -16,7 +16,7 @@ import pytest
 import torch
 from hub import Hub
 from PIL import Image
-from published import COMMIT, LABELS, MOBILENET, TINY, files, mobilenet, tiny_hub
+from published import COMMIT, LABELS, MOBILENET, STAND_INS, files, mobilenet, tiny_hub
 
 from apps import photos
 from core import data, draw, imagenet
@@ -67,7 +67,7 @@ def test_it_is_fetched_when_it_is_chosen_and_not_again(hub: Hub) -> None:
 
 def test_the_answer_is_the_networks_own(hub: Hub) -> None:
     bring("resnet18")
-    loaded, picture = imagenet.SHELF.at_hand(TINY["resnet18"]), own_photo()
+    loaded, picture = imagenet.SHELF.at_hand(STAND_INS["resnet18"]), own_photo()
     found = answered("resnet18", url(picture))
     with torch.inference_mode():
         logits = loaded.network(loaded.view(picture))[0]
@@ -87,7 +87,7 @@ def test_the_answer_is_the_networks_own(hub: Hub) -> None:
 
 def test_changes_are_made_to_what_it_sees(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     bring("resnet18")
-    loaded, picture = imagenet.SHELF.at_hand(TINY["resnet18"]), own_photo()
+    loaded, picture = imagenet.SHELF.at_hand(STAND_INS["resnet18"]), own_photo()
 
     def seen(**values: Any) -> torch.Tensor:
         return photos.look(photos.CARD.parse({"network": "resnet18", **values}), url(picture))[2]
@@ -118,14 +118,14 @@ def test_a_blur_takes_as_much_of_the_photo_away_whatever_the_side(hub: Hub) -> N
         mean = (row * place).sum() / row.sum()
         return float(((row * (place - mean) ** 2).sum() / row.sum()).sqrt()) / len(row)
 
-    crop = imagenet.SHELF.at_hand(TINY["resnet18"]).crop
+    crop = imagenet.SHELF.at_hand(STAND_INS["resnet18"]).crop
     assert width("resnet18") * crop == pytest.approx(width("resnet"), rel=0.05)
 
 
 def test_two_visitors_with_different_networks_are_both_answered(hub: Hub) -> None:
-    for name in TINY:
+    for name in STAND_INS:
         bring(name)
-    expected = {name: answered(name).numbers for name in TINY}
+    expected = {name: answered(name).numbers for name in STAND_INS}
     assert expected["resnet18"] != expected["convnext"]
     hub.stop()
     asked, wrong = len(hub.requests), []
@@ -135,7 +135,7 @@ def test_two_visitors_with_different_networks_are_both_answered(hub: Hub) -> Non
             if answered(name).numbers != pytest.approx(expected[name]):
                 wrong.append(name)
 
-    visitors = [threading.Thread(target=visit, args=(name,)) for name in (*TINY, *TINY)]
+    visitors = [threading.Thread(target=visit, args=(name,)) for name in (*STAND_INS, *STAND_INS)]
     for visitor in visitors:
         visitor.start()
     for visitor in visitors:
@@ -156,7 +156,7 @@ def test_the_endpoint_answers_what_is_here_and_refuses_the_rest_in_words(hub: Hu
 
 def test_the_network_stays_as_it_was(hub: Hub) -> None:
     bring("resnet18")
-    network = imagenet.SHELF.at_hand(TINY["resnet18"]).network
+    network = imagenet.SHELF.at_hand(STAND_INS["resnet18"]).network
     before = {name: value.clone() for name, value in network.state_dict().items()}
     answered("resnet18", mirror=True, grey=True, blur=4, tiles="8")
     photos.follow(photos.CARD.parse({"network": "resnet18"}), "", ["1"])
@@ -193,7 +193,7 @@ def test_what_cannot_be_followed_is_said(hub: Hub) -> None:
 
 def test_a_long_name_is_cut_where_it_would_not_fit(hub: Hub) -> None:
     long = [f"German short-haired pointer {number}" for number in range(5)]
-    dogs = replace(TINY["resnet18"], repository="timm/test_resnet.dogs")
+    dogs = replace(STAND_INS["resnet18"], repository="timm/test_resnet.dogs")
     PUBLISHED["resnet18"] = dogs  # the fixture puts the list back
     hub.put(dogs.repository, COMMIT, files(dogs, num_classes=5, label_names=long))
     bring("resnet18")
@@ -205,7 +205,7 @@ def test_a_long_name_is_cut_where_it_would_not_fit(hub: Hub) -> None:
 
 
 def test_names_from_the_hub_are_escaped(hub: Hub) -> None:
-    wild = replace(TINY["resnet18"], repository="timm/test_resnet.wild")
+    wild = replace(STAND_INS["resnet18"], repository="timm/test_resnet.wild")
     PUBLISHED["resnet18"] = wild  # the fixture puts the list back
     hub.put(wild.repository, COMMIT, files(wild, num_classes=5, label_names=["<img src=x>"] * 5))
     bring("resnet18")
