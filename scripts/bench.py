@@ -347,24 +347,25 @@ def fastest(name: str, ways: dict[str, Way]) -> dict[str, Way]:
 
 
 def gan() -> list[Comparison]:
-    """A page's sheet of faces against the generator alone, on noise that is at hand."""
+    """A page's sheet of faces against the generator alone, on noise that is at hand, and in parts as large."""
     from apps.gan import networks, sheet_of
-    from core.topics.gan import walks
+    from core.topics.gan import sheets, walks
     from core.topics.gan.card import BEST
 
     generator = networks()[BEST]
     latents = walks.sheet(generator.latent, 0)
 
-    def bare() -> Tensor:
+    def bare(at_once: int) -> Tensor:
         with torch.inference_mode():
-            return generator(latents)
+            return torch.cat([generator(part) for part in latents.split(at_once)])
 
     return [
         Comparison(
             title=f"A sheet of {walks.SHEET} faces of 64x64 pixels",
             ways={
                 "the page's sheet, from its seed": lambda: sheet_of.__wrapped__(BEST, 0, 1.0, False, 0, 0),
-                "the bare generator": bare,
+                f"the bare generator, {sheets.AT_ONCE} at once": lambda: bare(sheets.AT_ONCE),
+                "the bare generator, all at once": lambda: bare(walks.SHEET),
                 "the page's sheet, normalised by itself": lambda: sheet_of.__wrapped__(BEST, 0, 1.0, True, 0, 0),
             },
         )
