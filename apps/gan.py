@@ -243,11 +243,9 @@ def closest_tile(numbers: Mapping[str, Any]) -> Tile:
 def of_sheet(values: Mapping[str, Value], run: str, numbers: dict[str, Any]) -> Found:
     """A sheet of 64, and one of them changed."""
     state, face = state_of(values), int(values["face"])
-    sheet, ranks = sheet_of(*state), ranks_of(*state) if run == BEST else None
+    sheet, ranks = sheet_of(*state), ranks_of(*state) if values["ranked"] and run == BEST else None
     one = chosen(values, sheet)
-    order = list(range(walks.SHEET))
-    if values["ranked"] and ranks is not None:
-        order = ranks.argsort().tolist()
+    order = list(range(walks.SHEET)) if ranks is None else ranks.argsort().tolist()
     places = [f"picture {number}" + (f", ranked {int(ranks[number])}" if ranks is not None else "") for number in order]
     changed = apart(one.before, one.after)
     numbers |= {"changed": changed}

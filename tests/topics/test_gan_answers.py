@@ -71,6 +71,8 @@ def test_the_discriminator_s_order_is_that_of_its_scores():
     assert sorted(order) == list(range(64))
     assert (scores[:-1] >= scores[1:]).all()
     assert answer(ranked=True, network="dcgan").remark
+    assert answer(ranked=True, face=order[6]).numbers["judge"] == 7
+    assert "judge" not in answer().numbers, "it is asked only where its order is asked for: it costs as much again"
 
 
 def test_a_walk_begins_and_ends_at_its_stops():

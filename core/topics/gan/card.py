@@ -135,7 +135,7 @@ CARD = Card(
             kind="flag",
             default=False,
             label="Sort by the discriminator",
-            help="Puts first what it takes for real; only for the best network.",
+            help="Says the place that it gives each, and puts first what it takes for real; only for the best network.",
             main=False,
         ),
         Param(
