@@ -12,9 +12,10 @@ all processes share, so the global batch is the same however many take part.
 import csv
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 DIVERGED = 4.0  # times the first loss: a range test counts more than that as a blow-up
 MOST = 32  # moments of a run that a page replays
+WARM = 0.25  # share of the steps in which the learning rate rises
 Loss = Callable[..., Tensor]  # loss(network, *batch) -> scalar
 Row = dict[str, float]
 Augment = Callable[[tuple[Tensor, ...], torch.Generator], tuple[Tensor, ...]]
@@ -68,7 +70,7 @@ class History:
             writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in self.rows)
 
 
-def warm_cosine(step: int, steps: int, *, warm: float = 0.25) -> float:
+def warm_cosine(step: int, steps: int, *, warm: float = WARM) -> float:
     """Which share of the peak learning rate applies at this step?
 
     rise  = max(1, warm * steps)
@@ -170,7 +172,10 @@ def fit(
     batch: int,
     seed: int,
     validate: Callable[[nn.Module], Row],
+    batches: Callable[[int], Iterable[Tensor]] | None = None,
     augment: Augment | None = None,
+    warm: float = WARM,
+    clip: float = 0.0,
     average: float = 0.0,
     folder: Path | None = None,
     watch: Callable[[Any], Mapping[str, Tensor]] | None = None,
@@ -187,7 +192,10 @@ def fit(
     batch      global batch size, divided among the processes
     seed       decides order, augmentation and dropout; the weights come initialised
     validate   validate(network in eval mode) -> numbers for the history
+    batches    batches(seed) -> the indices (batch,) of an epoch's N // batch batches; `order` by default
     augment    augment(batch, generator) -> what `loss` gets in its place
+    warm       see `warm_cosine`
+    clip       the most that the norm of all gradients together may be; 0 for no limit
     average    decay per step of an exponential mean of the weights, which is then what is
                validated and what remains; 0 for none
                mean = average * mean + (1 - average) * weights
@@ -223,6 +231,7 @@ def fit(
             prefix = f"{name}."
             module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         restore_optimizer(optimizer, tensors)
+    batches = batches or partial(order, count, batch)
     steps_per_epoch = count // batch
     steps = epochs * steps_per_epoch
     started, slowest_s = time.monotonic(), 0.0
@@ -241,14 +250,20 @@ def fit(
             torch.manual_seed(seed_of(seed, epoch, rank))
             network.train()
             total = torch.zeros((), device=device)
-            for index, part in enumerate(_batches(examples, batch, seed, epoch, (rank, share), augment)):
-                rate_share = warm_cosine(epoch * steps_per_epoch + index, steps)
+            random = torch.Generator().manual_seed(seed_of(seed, epoch, rank, 1))
+            for index, indices in enumerate(batches(seed_of(seed, epoch, 2))):
+                rate_share = warm_cosine(epoch * steps_per_epoch + index, steps, warm=warm)
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                     group["lr"] = peak * rate_share
+                mine = indices.view(share, -1)[rank]
+                part = tuple(tensor[mine] for tensor in examples)
+                part = augment(part, random) if augment else part
                 with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
                     value = loss(wrapped, *(tensor.to(device) for tensor in part))
                 optimizer.zero_grad(set_to_none=True)
                 accelerator.backward(value)
+                if clip:
+                    accelerator.clip_grad_norm_(network.parameters(), clip)
                 optimizer.step()
                 total += value.detach().float()
                 if mean:
@@ -273,18 +288,6 @@ def fit(
         network.load_state_dict(mean.module.state_dict())
     network.cpu().eval()
     return history
-
-
-def _batches(
-    examples: Sequence[Tensor], batch: int, seed: int, epoch: int, place: tuple[int, int], augment: Augment | None
-) -> Iterator[tuple[Tensor, ...]]:
-    """One process's part of each batch of an epoch, augmented; `place` is its rank, and how many there are."""
-    rank, share = place
-    generator = torch.Generator().manual_seed(seed_of(seed, epoch, rank, 1))
-    for chosen in order(len(examples[0]), batch, seed_of(seed, epoch, 2)):
-        mine = chosen.view(share, -1)[rank]
-        part = tuple(tensor[mine] for tensor in examples)
-        yield augment(part, generator) if augment else part
 
 
 @dataclass(frozen=True)

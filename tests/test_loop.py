@@ -405,6 +405,34 @@ def test_one_step_of_fit_by_hand(digits):
         torch.testing.assert_close(moved, start - 0.8 * loop.warm_cosine(0, 1) * gradient)
 
 
+def test_own_batches_a_clipped_gradient_and_another_warm_up_by_hand(digits):
+    """Two steps on batches that the caller cuts, against the same steps written out."""
+    images, labels = digits[0][:8], digits[1][:8]
+    network, twin = plain_network(), plain_network()
+    seeds = []
+
+    def halves(seed: int) -> list[Tensor]:
+        seeds.append(seed)
+        return [torch.tensor([0, 2, 4, 6]), torch.tensor([1, 3, 5, 7])]
+
+    loop.fit(
+        network, (images, labels), cross_entropy, optimizer=torch.optim.SGD(network.parameters(), lr=0.8), epochs=2,
+        batch=4, seed=0, validate=no_score, batches=halves, warm=0.5, clip=0.01, mixed_precision=False,
+        report=lambda _: None,
+    )  # fmt: skip
+    parameters = list(twin.parameters())
+    for step, chosen in enumerate(2 * halves(0)):
+        gradients = torch.autograd.grad(cross_entropy(twin, images[chosen], labels[chosen]), parameters)
+        norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+        assert norm > 0.01, "or nothing would be clipped"
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter -= 0.8 * loop.warm_cosine(step, 4, warm=0.5) * gradient * 0.01 / norm
+    for moved, expected in zip(network.parameters(), parameters, strict=True):
+        torch.testing.assert_close(moved, expected)
+    assert len(set(seeds)) == 3, "each epoch has a seed of its own"
+
+
 # --- the state on disk
 
 

@@ -9,7 +9,6 @@ of the training sentences is in traditional script is converted, for which openc
 
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from core import data, loop, store
 from core.topics.translation import bleu, decoding, method, words
@@ -149,13 +147,14 @@ def prepared(pairs: Sequence[tuple[str, str]], pieces: words.LearntWords) -> tup
 
 
 def batches(lengths: Tensor, size: int, seed: int) -> Iterator[Tensor]:
-    """Indices of one epoch in batches of sentences of like length, so that little of a batch is padding.
+    """Indices of one epoch in full batches of sentences of like length, so that little of a batch is padding.
 
-    Shuffled; then, within POOL batches, sorted; then the batches are shuffled.
+    Shuffled; what would not fill a batch is left out; then, within POOL batches, sorted; then the batches are shuffled.
     """
     generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(lengths), generator=generator)[: len(lengths) - len(lengths) % size]
     found: list[Tensor] = []
-    for pool in torch.randperm(len(lengths), generator=generator).split(size * POOL):
+    for pool in shuffled.split(size * POOL):
         found += pool[lengths[pool].argsort(stable=True)].split(size)
     return iter([found[place] for place in torch.randperm(len(found), generator=generator).tolist()])
 
@@ -168,12 +167,16 @@ def trimmed(table: Tensor) -> Tensor:
 # ---- training
 
 
-def loss_of(network: Translator, source: Tensor, target: Tensor, *, recipe: Recipe) -> Tensor:
+def loss_of(network: Callable[..., Tensor], source: Tensor, target: Tensor, *, recipe: Recipe) -> Tensor:
     """The training loss of a batch; source (B, S) and target (B, T) with END, padded."""
-    if isinstance(network, CTCTranslator):
-        slots = network.stretch * (source != PAD).sum(dim=1)
-        return method.ctc_loss(network(source), slots, target.masked_fill(target == END, PAD))
-    return method.smoothed_loss(network(source, shifted(target)), target, smoothing=recipe.label_smoothing)
+    source, target = trimmed(source), trimmed(target)
+    # In bfloat16 on a CPU the flash kernel's derivative is several times slower than plain products.
+    with sdpa_kernel(SDPBackend.MATH) if source.device.type == "cpu" else nullcontext():
+        if recipe.kind == "ctc":
+            logits = network(source)
+            slots = logits.shape[1] // source.shape[1] * (source != PAD).sum(dim=1)
+            return method.ctc_loss(logits, slots, target.masked_fill(target == END, PAD))
+        return method.smoothed_loss(network(source, shifted(target)), target, smoothing=recipe.label_smoothing)
 
 
 def shifted(target: Tensor) -> Tensor:
@@ -212,90 +215,48 @@ def train(
     """
     examples = examples or corpus(recipe.direction)
     pieces = learnt_words(recipe, examples.train)
-    source, target = prepared(examples.train, pieces)
-    held_out = prepared(examples.validation, pieces)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sentences, held_out = prepared(examples.train, pieces), prepared(examples.validation, pieces)
+    lengths = torch.stack([(table != PAD).sum(dim=1) for table in sentences]).amax(dim=0)
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed_of(seed))
-        network = build(**describe_network(recipe, len(pieces))).to(device)
+        network = build(**describe_network(recipe, len(pieces)))
     network.words, network.direction = pieces, recipe.direction
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    history = loop.fit(
+        network,
+        sentences,
+        partial(loss_of, recipe=recipe),
+        optimizer=torch.optim.AdamW(
+            network.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+        ),
+        epochs=recipe.epochs,
+        batch=recipe.batch,
+        seed=seed,
+        batches=partial(batches, lengths, recipe.batch),
+        validate=partial(validated, held_out=held_out, pairs=examples.validation[:WATCHED], recipe=recipe),
+        warm=recipe.warm,
+        clip=1.0,
+        average=recipe.average,
+        folder=folder,
+        budget_s=budget_s,
+        # Packed recurrent layers have no bfloat16 on a CPU that would be faster.
+        mixed_precision=torch.cuda.is_available() or recipe.kind in ("transformer", "ctc"),
+        report=report,
     )
-    mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average)) if recipe.average else None
-    kept: dict[str, torch.nn.Module] = {"network": network} | ({"mean": mean} if mean else {})
-    done, history = 0, loop.History()
-    if folder and (saved := loop.load_state(folder)):
-        done, history, tensors = saved
-        for name, module in kept.items():
-            module.load_state_dict(
-                {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
-            )
-        loop.restore_optimizer(optimizer, tensors)
-    lengths = torch.stack([(table != PAD).sum(dim=1) for table in (source, target)]).amax(dim=0)
-    steps_per_epoch = math.ceil(len(source) / recipe.batch)
-    # In bfloat16 on a CPU the flash kernel's derivative is several times slower than plain products.
-    kernel = partial(sdpa_kernel, SDPBackend.MATH) if device.type == "cpu" else nullcontext
-    # Packed recurrent layers have no bfloat16 on a CPU that would be faster.
-    mixed = device.type == "cuda" or recipe.kind in ("transformer", "ctc")
-    started, slowest_s = time.monotonic(), 0.0
-    with torch.random.fork_rng(), loop.peak_rates(optimizer) as peaks:
-        for epoch in range(done, recipe.epochs):
-            epoch_started = time.monotonic()
-            if epoch_started - started + slowest_s > budget_s:
-                break
-            torch.manual_seed(loop.seed_of(seed, epoch, 1))
-            network.train()
-            total = torch.zeros((), device=device)
-            for index, chosen in enumerate(batches(lengths, recipe.batch, loop.seed_of(seed, epoch, 2))):
-                share = loop.warm_cosine(
-                    epoch * steps_per_epoch + index, recipe.epochs * steps_per_epoch, warm=recipe.warm
-                )
-                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                    group["lr"] = peak * share
-                batch = (trimmed(table[chosen]).to(device) for table in (source, target))
-                with kernel(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                    loss = loss_of(network, *batch, recipe=recipe)
-                optimizer.zero_grad(set_to_none=True)
-                with kernel():
-                    loss.backward()
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-                optimizer.step()
-                if mean:
-                    mean.update_parameters(network)
-                total += loss.detach()
-            network.eval()
-            shown: Any = (mean.module if mean else network).eval()
-            seconds = time.monotonic() - epoch_started
-            slowest_s = max(slowest_s, seconds)
-            row = {"epoch": epoch + 1, "seconds": seconds, "loss": float(total) / steps_per_epoch}
-            row |= validated(shown, held_out, examples.validation[:WATCHED], pieces, recipe)
-            history.rows.append(row)
-            if folder:
-                weights = {f"{name}.{leaf}": t for name, m in kept.items() for leaf, t in m.state_dict().items()}
-                loop.save_state(folder, epoch + 1, history, weights | loop.optimizer_tensors(optimizer))
-            report("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
-    if mean:
-        network.load_state_dict(mean.module.state_dict())
-    return store.rounded(network.cpu().eval()), history
+    return store.rounded(network), history
 
 
 @torch.inference_mode()
 def validated(
-    network: Translator,
-    held_out: tuple[Tensor, Tensor],
-    pairs: Sequence[tuple[str, str]],
-    pieces: words.LearntWords,
-    recipe: Recipe,
+    network: Translator, *, held_out: tuple[Tensor, Tensor], pairs: Sequence[tuple[str, str]], recipe: Recipe
 ) -> loop.Row:
     """Loss on the validation sentences, and BLEU of the first of them, decoded greedily."""
     device = network.embedding.weight.device
     plain = replace(recipe, label_smoothing=0.0)
     parts = [
-        loss_of(network, *(trimmed(table[chosen]).to(device) for table in held_out), recipe=plain)
+        loss_of(network, *(table[chosen].to(device) for table in held_out), recipe=plain)
         for chosen in torch.arange(len(held_out[0])).split(100)
     ]
-    found = translate(network, [first for first, _ in pairs], pieces)
+    found = translate(network, [first for first, _ in pairs], network.words)
     counted = bleu.together(
         bleu.counts(text, true, tokeniser=TOKENISERS[recipe.direction])
         for text, (_, true) in zip(found, pairs, strict=True)
