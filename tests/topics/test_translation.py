@@ -297,6 +297,16 @@ def test_a_beams_tree_hangs_together(stepping):
             assert node.log_p == pytest.approx(float(log_p.sum()), abs=1e-4)
 
 
+def test_a_beam_whose_time_is_up_gives_the_best_it_has(stepping):
+    found = decoding.beam(stepping, SOURCES[2], width=3, limit=8, prefix=[6, 7], until=-1.0)
+    assert found.late
+    assert found.best[:2] == (6, 7)
+    assert max(node.depth for node in found.nodes) == 3, "one round is always made"
+    whole = decoding.beam(stepping, SOURCES[2], width=3, limit=8, prefix=[6, 7])
+    assert not whole.late
+    assert found.nodes == whole.nodes[: len(found.nodes)]
+
+
 def test_a_forced_beginning_is_kept(stepping):
     for prefix in ([6], [6, 7, 8]):
         assert list(decoding.beam(stepping, SOURCES[0], width=3, limit=9, prefix=prefix).best[: len(prefix)]) == prefix

@@ -21,8 +21,9 @@ from core import imagenet, store
 from core import published as shelves
 from core.card import PublishedImageNet
 from core.topics.translation import decoding
+from core.topics.translation.card import PUBLISHED, PublishedTranslator
 from core.topics.translation.network import BEGIN, END
-from core.topics.translation.published import PUBLISHED, SHELF, Loaded, PublishedTranslator
+from core.topics.translation.published import SHELF, Loaded
 from core.vision import torchvision  # noqa: F401
 
 from transformers import MarianConfig, MarianMTModel, MarianTokenizer  # isort: skip  (asks for torchvision)

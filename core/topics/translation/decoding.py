@@ -1,5 +1,7 @@
 """From a network that knows the next piece to a whole sentence: greedy, drawn, or with a beam."""
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -53,12 +55,14 @@ class Beam:
     finished  places of END nodes, the best first by log-probability over length penalty
     best      the pieces of the best one, without END
     score     its log-probability divided by the length penalty
+    late      the time was up before the search was over
     """
 
     nodes: tuple[Node, ...]
     finished: tuple[int, ...]
     best: tuple[int, ...]
     score: float
+    late: bool
 
 
 def limit_of(source: Sequence[int]) -> int:
@@ -181,6 +185,7 @@ def beam(
     alpha: float = 1.0,
     limit: int | None = None,
     prefix: Sequence[int] = (),
+    until: float = math.inf,
 ) -> Beam:
     """Follow the `width` likeliest beginnings at once, and end with the best whole sentence.
 
@@ -190,6 +195,7 @@ def beam(
     alpha   see `method.length_penalty`
     limit   pieces after which it is ended, `limit_of` the source by default
     prefix  pieces that every sentence begins with
+    until   the moment, by time.monotonic(), after which no further piece is looked at
     returns Beam; raises ValueError for a width below 1
     source  Graves 2012, arXiv:1211.3711; Wu et al. 2016, arXiv:1609.08144 for the penalty
     """
@@ -202,6 +208,7 @@ def beam(
     tokens = torch.tensor([[BEGIN, *prefix]])
     several: Reading = reading
     finished: list[int] = []
+    late = False
     while True:
         logits, past, _ = network.step(tokens, several, past)
         log_p = allowed(logits[:, -1]).log_softmax(dim=-1)
@@ -226,6 +233,8 @@ def beam(
         places = going
         if len(finished) >= width or not going or nodes[going[0]].depth >= limit:
             break
+        if late := time.monotonic() > until:
+            break
         score = torch.tensor([nodes[place].log_p for place in going])
         if several.states.shape[0] != len(going):
             several = reading.repeated(len(going))
@@ -235,9 +244,9 @@ def beam(
     def worth(place: int) -> float:
         return nodes[place].log_p / method.length_penalty(nodes[place].depth, alpha)
 
-    # A sentence that the limit cut off is better than none.
+    # A sentence that limit or time cut off is better than none.
     ranked = sorted(finished, key=worth, reverse=True) or sorted(places, key=worth, reverse=True)
-    return Beam(tuple(nodes), tuple(ranked), path(nodes, ranked[0]), worth(ranked[0]))
+    return Beam(tuple(nodes), tuple(ranked), path(nodes, ranked[0]), worth(ranked[0]), late)
 
 
 def begun(network: Translator, reading: Reading, prefix: Sequence[int]) -> tuple[list[Node], list[int], Tensor]:

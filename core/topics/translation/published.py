@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from core import published, store
-from core.card import Published
+from core.topics.translation.card import PUBLISHED, PublishedTranslator
 from core.topics.translation.network import END, PAD, UNKNOWN, Past, Reading, Step, Translator, visible_of
 from core.topics.translation.words import SHOWN_UNKNOWN, Word, Words
 
@@ -23,37 +23,6 @@ MOST = {  # of a model that is built at all
     "vocab_size": 100_000, "d_model": 1024, "max_position_embeddings": 1024, "encoder_layers": 12, "decoder_layers": 12,
     "encoder_ffn_dim": 8192, "decoder_ffn_dim": 8192, "encoder_attention_heads": 32, "decoder_attention_heads": 32,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedTranslator(Published):
-    """One of the Hub's Marian models.
-
-    direction  "de-en" or "en-zh"
-    begins     the piece that stands before each source sentence, where there are several target languages
-    """
-
-    direction: str
-    begins: str = ""
-    files: tuple[str, ...] = ("config.json", "source.spm", "vocab.json")
-
-
-# Their main branches hold pickles only. The converted weights stand in requests to merge them, which have no commit
-# that is known here: the first download decides.
-PUBLISHED = {
-    "opus_de_en": PublishedTranslator(
-        "Helsinki-NLP/opus-mt-de-en", None, "OPUS-MT, German to English", 298.0, "refs/pr/4", direction="de-en"
-    ),
-    "opus_en_zh": PublishedTranslator(
-        "Helsinki-NLP/opus-mt-en-zh",
-        None,
-        "OPUS-MT, English to Chinese",
-        312.0,
-        "refs/pr/26",
-        direction="en-zh",
-        begins=">>cmn_Hans<<",
-    ),
-}
 
 
 class PublishedWords(Words):

@@ -1,0 +1,558 @@
+"""Where does a translator look? German to English, English to Chinese, from the LSTM to the Transformer.
+
+gradio apps/translation.py
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from core import draw, serve, store
+from core.card import Param, Refused, Value
+from core.markup import Tile
+from core.moves import Answer, Widgets
+from core.page import Space
+from core.topics.translation import asking, bleu, decoding, figures, method, network, published, words
+from core.topics.translation.asking import Found, Settings
+from core.topics.translation.card import CARD, CHINESE, PUBLISHED, RUNS, SENTENCES, STEERED
+from core.topics.translation.network import END, UNKNOWN, CTCTranslator, Translator
+from core.widgets import sentence_input
+
+CLICKED = ("word", "mask", *(f"{end}{number}" for number in STEERED for end in ("at", "to")))
+DRAWING = ("temperature", "top_k", "top_p", "seed")
+TREE = ("width", "alpha")
+PICK = (Param("piece", "whole", 1, "Piece", "Whose probability is followed.", low=1, high=40),)
+# Title of a panel -> bar -> run and score. What counts words and what counts characters is not to be compared.
+MEASURED = {
+    "German to English, BLEU of words": {
+        "Transformer of twice the width": ("translation/large", "bleu"),
+        "Transformer": (RUNS["transformer"], "bleu"),
+        "the same, greedy": (RUNS["transformer"], "bleu_greedy"),
+        "Transformer of half the width": ("translation/small", "bleu"),
+        "LSTM with attention": (RUNS["attention"], "bleu"),
+        "all at once (CTC)": (RUNS["ctc"], "bleu"),
+        "LSTM": (RUNS["lstm"], "bleu"),
+        "translation memory": (RUNS["transformer"], "bleu_memory"),
+    },
+    "English to Chinese, BLEU of characters": {
+        "Transformer": (CHINESE, "bleu"),
+        "LSTM with attention": ("translation/attention_zh", "bleu"),
+        "LSTM": ("translation/lstm_zh", "bleu"),
+        "translation memory": (CHINESE, "bleu_memory"),
+    },
+}
+
+
+@cache
+def networks() -> dict[str, Translator]:
+    """Run name -> network with its stored weights, shared by all visitors and never written to."""
+    return {name: words.translator(store.load(name)) for name in (*RUNS.values(), CHINESE)}
+
+
+@cache
+def stored(run: str, file: str) -> Any:
+    """What a run keeps as JSON."""
+    return json.loads(store.load(run).path(file).read_text(encoding="utf-8"))
+
+
+@cache
+def sample(name: str, direction: str) -> tuple[str, str]:
+    """A sample sentence, and what it means if it is German."""
+    if name == "strongest":
+        found = stored(RUNS["transformer"], "failure.json")
+        # A network without a strong case has none that is stronger than this one.
+        german, meaning = (found["sentence"], found["meaning"]) if found else SENTENCES["taxes"][:2]
+        english = SENTENCES["taxes"][2]
+    else:
+        german, meaning, english = SENTENCES[name]
+    return (german, meaning) if direction == "de-en" else (english, "")
+
+
+def translator(values: Mapping[str, Value]) -> Translator:
+    """The network that was chosen."""
+    name = str(values["network"])
+    if name in PUBLISHED:
+        return published.SHELF.at_hand(PUBLISHED[name]).network
+    return networks()[CHINESE if values["direction"] == "en-zh" else RUNS[name]]
+
+
+def direction_of(values: Mapping[str, Value]) -> str:
+    """From which language to which; a published network has its own."""
+    name = str(values["network"])
+    return PUBLISHED[name].direction if name in PUBLISHED else str(values["direction"])
+
+
+def text_of(values: Mapping[str, Value], own: str, model: Translator) -> str:
+    """The sentence, the visitor's own or a sample; raises Refused for what is none."""
+    direction = direction_of(values)
+    text = asking.tidied(own) if own else sample(str(values["sentence"]), direction)[0]
+    if wrong := asking.complaint(text, direction):
+        raise Refused(wrong)
+    pieces = len(model.words.ids(text))
+    if pieces > decoding.LIMIT:
+        raise Refused(f"Expected a sentence of at most {decoding.LIMIT} pieces; this one has {pieces}.")
+    return text
+
+
+def settings_of(values: Mapping[str, Value]) -> Settings:
+    """How the visitor wants it translated."""
+    wanted = [(int(values[f"at{number}"]), int(values[f"to{number}"])) for number in STEERED]
+    return Settings(
+        decoding=str(values["decoding"]),
+        width=int(values["width"]),
+        alpha=float(values["alpha"]),
+        temperature=float(values["temperature"]),
+        top_k=int(values["top_k"]),
+        top_p=float(values["top_p"]),
+        seed=int(values["seed"]),
+        wanted=tuple((at, to) for at, to in wanted if at),
+    )
+
+
+def answer(values: Mapping[str, Value], own: str) -> Iterator[Answer]:
+    """The translation as it is written, with what the view shows of it."""
+    model = translator(values)
+    text, settings = text_of(values, own, model), settings_of(values)
+    asked = asking.ask(model, text, mask=int(values["mask"]))
+    for found in asking.translations(model, asked, settings):
+        yield said(values, own, model, found)
+    if asked.hidden:
+        yield said(values, own, model, found, asking.translation(model, asking.ask(model, text), settings))
+
+
+def said(values: Mapping[str, Value], own: str, model: Translator, found: Found, whole: Found | None = None) -> Answer:
+    """What the page shows of a translation; whole: the one without a hidden word."""
+    shown = [piece for piece in found.written if piece.piece != END]
+    target = spelled(model, found)
+    weights = found.attention()
+    place = min(int(values["word"]), max(len(target), 1)) - 1
+    numbers: dict[str, Any] = {
+        "translation": found.text, "pieces": len(shown), **asking.numbers(found),
+    }  # fmt: skip
+    tiles = [Tile("sure", f"{numbers['sure']:.0%}", "sure of its pieces, in the mean")]
+    if found.beam is not None:
+        tiles.append(Tile("log_p", f"{numbers['log_p']:.2f}", "log-probability of the whole"))
+    else:
+        tiles.append(Tile("least", f"{numbers['least']:.0%}", f"of the least sure of {len(found.written)}"))
+    source = [*(word.text for word in found.asked.words), "(end)"]
+    if weights is not None and target:
+        most = int(weights[place].argmax())
+        numbers |= {"looks_at": source[most], "share": float(weights[place, most])}
+        tiles.append(Tile("word", source[most], f"is where “{target[place]}” looked most, {weights[place, most]:.0%}"))
+        tiles.append(Tile("spread", f"{numbers['spread']:.1f}", "words that a word looks at"))
+    _, meaning = sample(str(values["sentence"]), direction_of(values)) if not own else ("", "")
+    if meaning:
+        numbers["kept"] = method.kept(found.text, meaning)
+    if whole is not None:
+        numbers["changed"] = asking.changed(spelled(model, whole), target)
+        tiles.append(Tile("changed", f"{numbers['changed']:.0%}", "of the words went as one was hidden"))
+    elif meaning:
+        tiles.append(Tile("kept", f"{numbers['kept']:.0%}", "of the meaning's words"))
+    if len(tiles) < 3:
+        tiles.append(Tile("pieces", str(len(shown)), "pieces of words"))
+    remarks, figure = drawn(values, own, model, found, source=source, target=target, place=place)
+    idle = idle_of(values, model, found)
+    rows = table(model, found) or [{"piece": "", "probability": 0.0, "second": "", "second_probability": 0.0}]
+    german = sample(str(values["sentence"]), direction_of(values))[0]
+    extras = [{"own": own, "shown": german}, written(model, found, meaning, place)]
+    return Answer(draw.to_json(figure), tiles, numbers, rows, extras, " ".join(remarks), idle)
+
+
+def spelled(model: Translator, found: Found) -> list[str]:
+    """The words of a translation."""
+    pieces = [piece.piece for piece in found.written]
+    return [model.words.text(pieces[row.start : row.stop]).strip() or " " for row in found.rows]
+
+
+def idle_of(values: Mapping[str, Value], model: Translator, found: Found) -> list[str]:
+    """The controls that would not change this answer."""
+    ctc = isinstance(model, CTCTranslator)
+    idle = ["direction"] if values["network"] in PUBLISHED else []
+    if ctc:
+        idle += ["decoding", *CLICKED[2:]]
+    if found.beam is None:
+        idle += TREE
+    if ctc or values["decoding"] != "sampling":
+        idle += DRAWING
+    layers, heads = found.looked
+    shown = values["view"] == "attention"
+    idle += [] if shown and layers > 1 else ["layer"]
+    return idle if shown and heads > 1 else [*idle, "head"]
+
+
+def table(model: Translator, found: Found) -> list[dict[str, Any]]:
+    """A row for each piece, for the CSV."""
+    rows = []
+    for piece in found.written:
+        (first, p), (second, q) = asking.alternatives(piece, 2)
+        rest, rest_p = (second, q) if piece.piece == first else (first, p)
+        rows.append(
+            {
+                "piece": "(end)" if piece.piece == END else model.words.piece(piece.piece),
+                "probability": float(f"{float(piece.log_p[piece.piece].exp()):.6g}"),
+                "second": model.words.piece(rest),
+                "second_probability": float(f"{rest_p:.6g}"),
+            }
+        )
+    return rows
+
+
+def drawn(
+    values: Mapping[str, Value],
+    own: str,
+    model: Translator,
+    found: Found,
+    *,
+    source: list[str],
+    target: list[str],
+    place: int,
+) -> tuple[list[str], draw.Figure]:
+    """The figure of the view that was chosen, and what has to be said if there is none."""
+    remarks = remarks_of(values, own, found)
+    hides = f" ({source[found.asked.hidden - 1]} is hidden)" if found.asked.hidden else ""
+    sentence = f"{found.asked.text}{hides} — {found.text}"
+    view = str(values["view"])
+    if view == "tree" and found.beam is not None:
+        pieces = [named(model, node.piece) for node in found.beam.nodes]
+        return remarks, figures.tree(found.beam, pieces, f"{sentence}. The beam looked at {len(pieces)} pieces.")
+    if view == "tree":
+        remarks.append(
+            "CTC follows no beginnings: shown is where it looked."
+            if isinstance(model, CTCTranslator)
+            else "A tree grows with a beam alone: choose it under Decoding."
+        )
+    weights = found.attention(int(values["layer"]), int(values["head"]))
+    for name, count in zip(("layer", "head"), found.looked, strict=True):
+        if count and view == "attention" and int(values[name]) > count:
+            remarks.append(f"It has {count} {name}{'s' if count > 1 else ''}: shown is {name} {count}.")
+    if view == "attention" and not model.weighing:
+        remarks.append("An LSTM without attention looks nowhere: shown is what else it considered.")
+    now = [int(values[name]) for name in CLICKED]
+    greedy = values["decoding"] == "greedy"
+    if view == "attention" and weights is not None:
+        hidden = found.asked.hidden
+        most = int(CARD.param("mask").high)
+        map_of = figures.attention_map(
+            weights,
+            source,
+            target,
+            asked=place,
+            hidden=hidden - 1,
+            picks=[[[row + 1, *now[1:]] for _ in source] for row in range(len(target))],
+            hides=[[now[0], 0 if at == hidden else at, *now[2:]] for at in range(1, min(len(source) - 1, most) + 1)],
+            sentence=sentence,
+        )
+        return remarks, map_of
+    return remarks, choices(model, found, now, sentence, greedy=greedy)
+
+
+def remarks_of(values: Mapping[str, Value], own: str, found: Found) -> list[str]:
+    """What has to be said about the input."""
+    remarks = []
+    if values["direction"] == "en-zh" and values["network"] in RUNS and values["network"] != "transformer":
+        remarks.append("From English to Chinese only the Transformer is here.")
+    if unknown := dict.fromkeys(word.text for word in found.asked.words if not word.known):
+        remarks.append(f"Unknown to it: {', '.join(unknown)}.")
+    if strange := asking.other_language(found.asked.text, direction_of(values)):
+        remarks.append(strange)
+    if int(values["mask"]) > len(found.asked.words):
+        remarks.append(f"The sentence has {len(found.asked.words)} words: none is hidden.")
+    if any(int(values[f"at{number}"]) > len(found.written) for number in STEERED):
+        remarks.append(f"It has {len(found.written)} pieces: what was chosen behind them is not there.")
+    if found.beam is not None and found.beam.late:
+        remarks.append(f"The beam was stopped after {asking.PATIENCE_S:g} seconds: this is the best it had.")
+    if values["sentence"] == "strongest" and not own and direction_of(values) == "en-zh":
+        remarks.append("Confident mistakes were looked for in German alone; this is an ordinary sentence.")
+    return remarks
+
+
+def choices(model: Translator, found: Found, now: Sequence[int], sentence: str, *, greedy: bool) -> draw.Figure:
+    """What else could have stood at each place; a click takes it."""
+    rows, picks = [], []
+    for place, piece in enumerate(found.written, 1):
+        rows.append([(named(model, number), p) for number, p in asking.alternatives(piece)])
+        picks.append([steered(now, place, rank, greedy=greedy) for rank in range(1, asking.ALTERNATIVES + 1)])
+    stands = [
+        next((rank for rank, (number, _) in enumerate(asking.alternatives(piece)) if number == piece.piece), -1)
+        for piece in found.written
+    ]
+    return figures.choices_map(rows, stands, picks=picks, sentence=sentence)
+
+
+def named(model: Translator, number: int) -> str:
+    """A piece as the figure writes it."""
+    return {END: "(end)", network.PAD: "(none)"}.get(number) or model.words.shown(number)
+
+
+def steered(now: Sequence[int], place: int, rank: int, *, greedy: bool) -> list[int]:
+    """The state after a choice: what was chosen before that place stays, what was chosen after it is void.
+
+    A fourth choice, and one behind the last place that a control can name, changes nothing. Where the likeliest
+    piece stands anyhow, choosing it only takes a former choice back.
+    """
+    kept = [(at, to) for at, to in zip(now[2::2], now[3::2], strict=True) if 0 < at < place]
+    if len(kept) == len(STEERED) or place > CARD.param("at1").high:
+        return list(now)
+    if rank > 1 or not greedy:
+        kept.append((place, rank))
+    kept += [(0, 1)] * (len(STEERED) - len(kept))
+    return [*now[:2], *itertools.chain.from_iterable(kept)]
+
+
+def clicked(pick: list) -> dict[str, Value]:
+    """What a click in the figure sets: the word that is asked about or hidden, or a piece that shall stand there."""
+    if len(pick) == len(CLICKED):
+        return dict(zip(CLICKED, pick, strict=True))
+    return {name: CARD.param(name).default for name in CLICKED} if pick == [0, 0] else {}
+
+
+def written(model: Translator, found: Found, meaning: str, place: int) -> str:
+    """The translation as a sentence, Chinese with glosses, the word that is asked about underlined."""
+    if model.direction == "en-zh":
+        glossary = stored(CHINESE, "glossary.json")
+        body = "".join(
+            f"<ruby>{escape(term)}<rt>{escape(gloss)}</rt></ruby>" if gloss else escape(term)
+            for term, gloss in words.glossed(found.text, glossary)
+        )
+        return f"<p class='written' lang='zh' role='status'>{body}</p>"
+    pieces = [piece.piece for piece in found.written]
+    parts = []
+    for index, row in enumerate(found.rows):
+        word = model.words.text([UNKNOWN, *pieces[row.start : row.stop]])[1:]  # with the space before it
+        gap = " " if word.startswith(" ") else ""
+        text = escape(word.strip())
+        parts.append(gap + (f"<span class='mark'>{text}</span>" if index == place else text))
+    means = f"<p class='small'>It means: {escape(meaning)}</p>" if meaning else ""
+    return f"<p class='written' lang='en' role='status'>{''.join(parts).strip()}</p>{means}"
+
+
+def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str]:
+    """One piece's probability, from the sentence to the number."""
+    model = translator(values)
+    asked = asking.ask(model, text_of(values, own, model), mask=int(values["mask"]))
+    found = asking.translation(model, asked, settings_of(values))
+    place = min(int(pick[0]), len(found.written)) - 1 if found.written else -1
+    if place < 0:
+        return ["The network filled no slot.", "So there is no piece to follow.", "Choose another sentence."]
+    piece = found.written[place]
+    before = model.words.text([former.piece for former in found.written[:place]])
+    (first, p), (second, q) = asking.alternatives(piece, 2)
+    log_p = float(piece.log_p[piece.piece])
+    steps = [
+        f"The sentence has {len(asked.words)} words, {len(asked.ids)} pieces with its end.",
+    ]
+    if isinstance(model, CTCTranslator):
+        steps.append("All pieces are written at once: none hears of another.")
+    else:
+        steps.append(f"Written before: “{escape(before)}”." if before else "Nothing is written yet.")
+    if piece.weights is not None:
+        looked = piece.weights.mean(dim=(0, 1))
+        most = int(looked.argmax())
+        name = "the end" if most == len(asked.ids) - 1 else f"“{escape(model.words.piece(asked.ids[most]))}”"
+        steps.append(f"All layers and heads together look at {name} most, {float(looked[most]):.0%}.")
+    steps += [
+        f"Softmax over {len(piece.log_p):,} pieces: “{escape(named(model, first))}” {p:.1%}, "
+        f"“{escape(named(model, second))}” {q:.1%}, all others {max(0.0, 1 - p - q):.1%}.",
+        f"Piece {place + 1} is “{escape(named(model, piece.piece))}”: log p = {log_p:.3f}, "
+        f"p = <b>{float(piece.log_p[piece.piece].exp()):.1%}</b>.",
+    ]
+    return steps
+
+
+def snippet(values: Mapping[str, Value], own: str) -> str:
+    """Eight lines of Python that give the same numbers."""
+    name = str(values["network"])
+    if name in PUBLISHED:
+        load = f"""from core.topics.translation import asking, card, published
+*_, last = published.SHELF.loading(card.PUBLISHED["{name}"]); model = last.loaded.network"""
+    else:
+        run = CHINESE if values["direction"] == "en-zh" else RUNS[name]
+        load = f"""from core import store
+from core.topics.translation import asking, words
+model = words.translator(store.load("{run}"))"""
+    text = text_of(values, own, translator(values))
+    return f"""{load}
+asked = asking.ask(model, {text!r}, mask={values["mask"]})
+found = asking.translation(model, asked, asking.{settings_of(values)!r})
+print(found.text, asking.numbers(found))"""
+
+
+def heads(values: dict[str, Value], own: str) -> Iterator[str]:
+    """Where each layer and head looked, all at once: rows are written words, columns read ones."""
+    model = translator(values)
+    asked = asking.ask(model, text_of(values, own, model), mask=int(values["mask"]))
+    found = asking.translation(model, asked, settings_of(values))
+    if found.heads is None:
+        yield "<p>This network has no attention.</p>"
+        return
+    source = [*(word.text for word in asked.words), "(end)"]
+    yield f"<p>{escape(found.text)}</p>" + figures.heads(found.heads, (source, spelled(model, found)))
+
+
+# ---- BLEU
+
+
+def bleu_room(space: Space) -> None:
+    """The tab in which BLEU is taken apart."""
+    rows = stored(RUNS["transformer"], "outputs.json")
+    first = rows[0]
+    gr.HTML(
+        "<p>BLEU counts shared wordings. Edit either sentence: what is found in the reference is underlined, the "
+        "stronger the longer the shared run of words.</p>"
+    )
+    names = [(f"{row['source'][:70]}", place) for place, row in enumerate(rows)]
+    chosen = gr.Dropdown(names, value=0, label="A test sentence", elem_id="bleu-sentence")
+    with gr.Row():
+        hypothesis = gr.Textbox(first["beam"], label="Translation", max_length=500, elem_id="bleu-hypothesis")
+        reference = gr.Textbox(first["reference"], label="Reference", max_length=500, elem_id="bleu-reference")
+    with gr.Row():
+        smoothing = gr.Radio(list(bleu.SMOOTHINGS), value="exp", label="Smoothing", elem_id="bleu-smoothing")
+        count = gr.Slider(1, 1000, 10, step=1, label="Test sentences", buttons=["reset"], elem_id="bleu-count")
+    gr.HTML(flipped())
+    said = gr.HTML(bleu_of(first["beam"], first["reference"], "exp"), elem_id="bleu-said")
+    many = gr.HTML(bleu_of_many(10), elem_id="bleu-many")
+
+    def take(values: dict[str, Value], _: str, place: int, name: str) -> Iterator[dict[Any, Any]]:
+        row = rows[int(place) if isinstance(place, int) and 0 <= place < len(rows) else 0]
+        yield {
+            hypothesis: row["beam"],
+            reference: row["reference"],
+            said: bleu_of(row["beam"], row["reference"], name),
+        }
+
+    def score(values: dict[str, Value], _: str, ours: str, true: str, name: str) -> Iterator[dict[Any, Any]]:
+        yield {said: bleu_of(str(ours)[:500], str(true)[:500], name)}
+
+    def sum_up(values: dict[str, Value], _: str, sentences: float) -> Iterator[dict[Any, Any]]:
+        yield {many: bleu_of_many(min(max(int(sentences), 1), 1000))}
+
+    space.listen(chosen.input, take, [chosen, smoothing], [hypothesis, reference, said])
+    for event in (hypothesis.change, reference.change, smoothing.input):
+        space.listen(event, score, [hypothesis, reference, smoothing], [said])
+    for event in (count.input, count.release):
+        space.listen(event, sum_up, [count], [many])
+
+
+def bleu_of(ours: str, true: str, smoothing: str) -> str:
+    """One sentence's BLEU, its matches marked, in HTML; raises Refused for an unknown smoothing."""
+    if smoothing not in bleu.SMOOTHINGS:
+        raise Refused(f"Smoothing: expected one of {', '.join(bleu.SMOOTHINGS)}.")
+    found = bleu.counts(ours, true, tokeniser="13a")
+    words_ = "".join(
+        f"<span class='{'mark' if longest else 'none'}' title='in a shared run of {longest}' "
+        f"style='border-bottom-width:{longest}px'>{escape(token)}</span> "
+        for token, longest in bleu.marked(ours, true, tokeniser="13a")
+    )
+    score = bleu.bleu(found, smoothing=smoothing, effective=True)
+    rows = "".join(
+        f"<tr><th scope='row'>{n}</th><td>{matched} of {total}</td><td>{p:.1f} %</td></tr>"
+        for n, (matched, total, p) in enumerate(zip(found.matched, found.total, score.precisions, strict=True), 1)
+    )
+    others = ", ".join(
+        f"{name} {bleu.bleu(found, smoothing=name, effective=True).value:.2f}" for name in bleu.SMOOTHINGS
+    )
+    return (
+        f"<p class='written'>{words_}</p><table class='plain'><caption>Runs of n words that the reference has</caption>"
+        f"<tr><th scope='col'>n</th><th scope='col'>shared</th><th scope='col'>after smoothing</th></tr>{rows}</table>"
+        f"<p>Brevity penalty {score.brevity:.3f} ({found.written} words against {found.true}). Sentence BLEU: "
+        f"<b>{score.value:.2f}</b>. With each smoothing: {others}.</p>"
+    )
+
+
+@cache
+def counted() -> dict[str, list[list[int]]]:
+    """The counts of all test sentences, by way of translating."""
+    kept = store.load(RUNS["transformer"]).tensors("counts.safetensors")
+    return {name: tensor.tolist() for name, tensor in kept.items()}
+
+
+@cache
+def flipped() -> str:
+    """Where the smoothing decides which way of translating is better, in HTML."""
+    found = []
+    for mean, words_ in ((False, "BLEU of all together"), (True, "mean of the sentences' own BLEU")):
+        for ours, theirs in itertools.combinations(counted(), 2):
+            if flip := bleu.find_flip(counted()[ours], counted()[theirs], mean=mean):
+                found.append(
+                    f"<p>On the first {flip.sentences} test sentences the smoothing decides, by the {words_}: with "
+                    f"{flip.ahead} “{ours}” is ahead of “{theirs}”, with {flip.behind} behind it.</p>"
+                )
+                break
+    return "".join(found) or "<p>On these test sentences no smoothing changes which way of translating is ahead.</p>"
+
+
+@cache
+def means(name: str, smoothing: str) -> list[float]:
+    """The mean sentence BLEU of one way of translating, over the first 1, 2, 3 … sentences."""
+    return bleu.running_mean(counted()[name], smoothing=smoothing)
+
+
+def bleu_of_many(sentences: int) -> str:
+    """BLEU of the first test sentences, all together and in the mean, by each way and smoothing, in HTML."""
+
+    def table(caption: str, score: Callable[[str, str], float]) -> str:
+        lines = (
+            f"<tr><th scope='row'>{name}</th>"
+            + "".join(f"<td>{score(name, smoothing):.2f}</td>" for smoothing in bleu.SMOOTHINGS)
+            + "</tr>"
+            for name in counted()
+        )
+        head = "".join(f"<th scope='col'>{smoothing}</th>" for smoothing in bleu.SMOOTHINGS)
+        return (
+            f"<table class='scores'><caption>{caption}</caption><tr><th scope='col'>translated by</th>{head}</tr>"
+            f"{''.join(lines)}</table>"
+        )
+
+    wholes = {name: bleu.together(rows[:sentences]) for name, rows in counted().items()}
+    return table(
+        f"BLEU of the first {sentences} test sentences together",
+        lambda name, smoothing: bleu.bleu(wholes[name], smoothing=smoothing).value,
+    ) + table(
+        f"Mean of the own BLEU of these {sentences} sentences",
+        lambda name, smoothing: means(name, smoothing)[sentences - 1],
+    )
+
+
+def measured() -> draw.Figure:
+    """BLEU of everything that was compared, from the stored runs."""
+    return figures.compared(
+        {
+            title: {bar: (store.load(run).score(key), key.endswith("_memory")) for bar, (run, key) in bars.items()}
+            for title, bars in MEASURED.items()
+        }
+    )
+
+
+def widgets(first: Answer) -> Widgets:
+    """The input column: the sentence, and what became of it."""
+    view = sentence_input("The sentence", first.extras[0]["shown"], longest=asking.LONGEST, keys="äöüß")
+    result = gr.HTML(first.extras[1], elem_id="written")
+    return Widgets(own=view, extras=[view, result])
+
+
+space = Space(
+    card=CARD,
+    answer=answer,
+    widgets=widgets,
+    networks=networks,
+    run=RUNS["transformer"],
+    shown=[network.attention_weights, network.additive_scores, method.length_penalty, method.likeliest],
+    follow=follow,
+    pick=PICK,
+    measured=measured,
+    snippet=snippet,
+    sheets={"All heads": heads},
+    rooms={"BLEU": bleu_room},
+    fetch=published.SHELF.fetch,
+    clicked=clicked,
+    input="text",
+)
+demo = space.build()
+
+if __name__ == "__main__":
+    serve.launch(demo, CARD)

@@ -1,0 +1,313 @@
+"""What is said of one sentence: with untrained networks, and on the page where its weights are."""
+
+import html
+import itertools
+import math
+import re
+
+import pytest
+import torch
+
+from core import store
+from core.topics.translation import asking, decoding, method, network, words
+from core.topics.translation.asking import Settings
+from core.topics.translation.network import END, PAD, UNKNOWN, Translator
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SENTENCES = ["Ein Hund läuft.", "Zwei Hunde laufen durch den Schnee.", "A dog runs.", "Two dogs run through the snow."]
+OPTIONS = {
+    "lstm": {"layers": 1},
+    "attention": {"layers": 1},
+    "transformer": {"layers": [2, 2], "heads": 2, "hidden": 24},
+    "ctc": {"layers": [2, 2], "heads": 2, "hidden": 24},
+}
+
+
+@pytest.fixture(scope="module")
+def translators() -> dict[str, Translator]:
+    pieces = words.learn(SENTENCES, pieces=70, letters=60)
+    found = {}
+    for kind, options in OPTIONS.items():
+        torch.manual_seed(1)
+        found[kind] = network.build(kind=kind, pieces=len(pieces), width=16, **options).eval().requires_grad_(False)
+        found[kind].words, found[kind].direction = pieces, "de-en"
+    return found
+
+
+@pytest.fixture(params=OPTIONS)
+def translator(request, translators) -> Translator:
+    return translators[request.param]
+
+
+def test_a_hidden_word_is_unknown_to_the_network(translators):
+    net = translators["transformer"]
+    plain, asked = asking.ask(net, SENTENCES[1]), asking.ask(net, SENTENCES[1], mask=2)
+    assert [word.text for word in asked.words] == ["Zwei", "Hunde", "laufen", "durch", "den", "Schnee", "."]
+    assert (plain.hidden, asked.hidden) == (0, 2)
+    changed = {place for place, (a, b) in enumerate(zip(plain.ids, asked.ids, strict=True)) if a != b}
+    assert changed == set(asked.columns[1])
+    assert {asked.ids[place] for place in changed} == {UNKNOWN}
+    assert asking.ask(net, SENTENCES[1], mask=40) == plain
+    assert plain.ids[-1] == END
+    assert [place for column in plain.columns for place in column] == list(range(len(plain.ids)))
+
+
+def test_a_stream_grows_by_a_piece_and_ends_with_the_whole(translator):
+    asked = asking.ask(translator, SENTENCES[0])
+    found = list(asking.translations(translator, asked, Settings()))
+    lengths = [len(part.written) for part in found]
+    assert lengths == ([lengths[-1]] if isinstance(translator, network.CTCTranslator) else [*range(1, len(found) + 1)])
+    whole = asking.translation(translator, asked, Settings())
+    assert [piece.piece for piece in whole.written] == [piece.piece for piece in found[-1].written]
+    if not isinstance(translator, network.CTCTranslator):
+        limit = 2 * len(asked.ids) + 10
+        [greedy] = decoding.greedy(translator, [asked.ids], limit=limit)
+        assert [piece.piece for piece in whole.written if piece.piece != END] == greedy
+    assert whole.text == translator.words.text([piece.piece for piece in whole.written if piece.piece != END])
+
+
+def test_words_attention_sums_to_one(translator):
+    found = asking.translation(translator, asking.ask(translator, SENTENCES[1]), Settings())
+    for layer, head in ((0, 0), (1, 0), (0, 2), (2, 1), (4, 4)):
+        weights = found.attention(layer, head)
+        if not translator.weighing:
+            assert weights is None
+            continue
+        assert weights.shape == (len(found.rows), len(found.asked.words) + 1)
+        torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(weights)), atol=1e-5, rtol=0)
+
+
+def test_what_was_chosen_stands_there(translators):
+    net = translators["transformer"]
+    asked = asking.ask(net, SENTENCES[1])
+    for how in ("greedy", "beam", "sampling"):
+        found = asking.translation(net, asked, Settings(decoding=how, wanted=((2, 3),), width=3))
+        third = found.written[1]
+        assert third.piece == int(third.log_p.topk(3).indices[2]), how
+        if how != "sampling":
+            plain = asking.translation(net, asked, Settings())
+            assert found.written[0].piece == plain.written[0].piece
+
+
+def test_a_beam_goes_on_from_what_it_had_found(translators):
+    net = translators["transformer"]
+    asked = asking.ask(net, SENTENCES[1])
+    plain = asking.translation(net, asked, Settings(decoding="beam", width=3))
+    place = len(plain.written) // 2
+    found = asking.translation(net, asked, Settings(decoding="beam", wanted=((place, 2),), width=3))
+    before = [piece.piece for piece in plain.written[: place - 1]]
+    assert [piece.piece for piece in found.written[: place - 1]] == before
+    assert found.written[place - 1].piece == int(found.written[place - 1].log_p.topk(2).indices[1])
+    beyond = Settings(decoding="beam", wanted=((len(plain.written) + 1, 2),), width=3)
+    assert asking.translation(net, asked, beyond).text == plain.text
+    rank = 1 + int((plain.written[0].log_p > plain.written[0].log_p[END]).sum())
+    ended = asking.translation(net, asked, Settings(decoding="beam", wanted=((1, rank),), width=3))
+    assert [piece.piece for piece in ended.written] == [END]
+    assert ended.beam is None
+
+
+def test_a_beam_comes_with_its_tree(translators):
+    net = translators["attention"]
+    found = asking.translation(net, asking.ask(net, SENTENCES[0]), Settings(decoding="beam", width=4))
+    best = found.beam.best
+    assert tuple(piece.piece for piece in found.written if piece.piece != END) == best
+    assert found.beam.nodes
+    assert asking.translation(net, asking.ask(net, SENTENCES[0]), Settings()).beam is None
+
+
+def test_numbers_are_what_one_computes_by_hand():
+    log_p = torch.full((5,), 0.1).log()
+    log_p[3] = math.log(0.6)
+    asked = asking.Asked("a", (), (END,), 0)
+    written = (decoding.Written(3, log_p, None), decoding.Written(END, log_p, None))
+    said = asking.numbers(asking.Found(asked, written, "", []))
+    hand = {"nat": -math.log(0.06) / 2, "log_p": math.log(0.06), "sure": math.sqrt(0.06), "least": 0.1}
+    assert said == pytest.approx(hand, abs=1e-6)
+    assert asking.alternatives(written[0], 2)[0] == (3, pytest.approx(0.6))
+    nothing = asking.numbers(asking.Found(asked, (), "", []))
+    assert nothing["sure"] == 0
+
+
+def test_the_share_of_words_that_went():
+    assert asking.changed(["a", "dog", "a"], ["a", "cat", "runs"]) == pytest.approx(2 / 3)
+    assert asking.changed(["a", "b"], ["b", "a"]) == 0
+    assert asking.changed([], ["a"]) == 0
+
+
+def test_text_is_tidied():
+    assert asking.tidied("  Ein\tHund\n la\u0308uft\x00\u200b. ") == "Ein Hund läuft ."
+    assert asking.tidied("Stra\u00adße") == "Straße"
+
+
+@pytest.mark.parametrize(
+    ("text", "direction", "says"),
+    [
+        ("", "de-en", "Type a sentence in German"),
+        ("", "en-zh", "Type a sentence in English"),
+        ("x" * 301, "de-en", "at most 300 characters; got 301"),
+        ("!? 12 ☃", "de-en", "no letters"),
+        ("我们走吧。", "en-zh", "reads English"),
+        ("Это собака", "de-en", "another script"),
+        ("Ein Hund läuft.", "de-en", ""),
+        ("I like 北京.", "en-zh", ""),
+    ],
+)
+def test_what_is_no_sentence_is_refused_in_words(text, direction, says):
+    found = asking.complaint(text, direction)
+    assert says in found if says else found == ""
+
+
+def test_the_other_language_is_noticed():
+    assert "looks like English" in asking.other_language("The dog is on the street.", "de-en")
+    assert "looks like German" in asking.other_language("Der Hund ist auf der Straße.", "en-zh")
+    assert asking.other_language("Der Hund ist auf der Straße.", "de-en") == ""
+    assert asking.other_language("Hund", "de-en") == ""
+
+
+# ---- the page
+
+here = pytest.mark.skipif(
+    not (store.CHECKPOINTS / "translation" / "transformer" / "config.json").is_file(),
+    reason="the translators' weights are not here",
+)
+
+
+@pytest.fixture(scope="module")
+def app():
+    from apps import translation
+
+    return translation
+
+
+def say(app, own: str = "", **values):
+    return app.space.last_answer(app.CARD.parse(values), own)
+
+
+@here
+def test_each_piece_is_an_answer(app):
+    answers = list(app.space.answers(app.CARD.defaults(), ""))
+    texts = [answer.numbers["translation"] for answer in answers]
+    assert len(answers) > 2
+    assert all(later.startswith(former) for former, later in itertools.pairwise(texts))
+    assert answers[-1].numbers["pieces"] == len(answers) - 1
+
+
+@here
+def test_what_the_tour_says_is_so(app):
+    steps = app.CARD.tour
+    shown = [say(app, **{**step.set, **step.then}) for step in steps]
+    model = app.networks()[app.RUNS["transformer"]]
+    found = asking.translation(model, asking.ask(model, app.sample("guitar", "de-en")[0]), Settings())
+    assert app.spelled(model, found)[steps[0].then["word"] - 1] == "guitar"
+    assert shown[0].numbers["looks_at"] == "Gitarre"
+    greedy = say(app, **{**steps[1].set, **steps[1].then, "decoding": "greedy"})
+    assert shown[1].numbers["log_p"] > greedy.numbers["log_p"] + 0.1
+    ball = say(app, **steps[2].set)
+    assert ball.numbers["looks_at"] == "Ball"
+    assert "ball" in ball.numbers["translation"].split()
+    assert "ball" not in shown[2].numbers["translation"].split()
+
+
+@here
+def test_a_beam_has_a_deadline(app, monkeypatch):
+    assert "stopped" not in say(app, decoding="beam").remark
+    monkeypatch.setattr(asking, "PATIENCE_S", -1.0)
+    late = say(app, decoding="beam", view="tree")
+    assert "The beam was stopped" in late.remark
+    assert late.numbers["translation"]
+
+
+@here
+def test_what_changed_is_said_once_all_is_written(app):
+    for name in ("transformer", "ctc"):
+        answers = list(app.space.answers(app.CARD.parse({"network": name, "mask": 2}), ""))
+        assert ["changed" in answer.numbers for answer in answers] == [False] * (len(answers) - 1) + [True]
+
+
+@here
+@pytest.mark.parametrize("own", ["Ein <img src=x onerror=alert(1)> Mann", "Ein <b>Mann</b> & ein Hund", "Ein ☃ Mann"])
+@pytest.mark.parametrize("view", ["attention", "choices", "tree"])
+def test_no_input_breaks_the_page(app, own, view):
+    answer = say(app, own, view=view, decoding="beam")
+    shown = [answer.extras[1], *(str(part) for part in answer.figure["layout"]["xaxis"].get("ticktext", []))]
+    for text in shown:
+        tags = set(re.findall(r"<\s*(\w+)", text))
+        assert tags <= {"p", "span", "s"}, text
+    assert "Unknown to it" in answer.remark or "☃" not in own
+    assert answer.extras[0]["own"] == own
+
+
+@here
+def test_two_visitors_do_not_mix_and_weights_stay(app):
+    before = {name: {k: t.clone() for k, t in net.state_dict().items()} for name, net in app.networks().items()}
+    first = app.space.answers(app.CARD.defaults(), "Ein Hund läuft.")
+    second = app.space.answers(app.CARD.parse({"mask": 2}), "Eine Frau liest.")
+    mixed = [list(pair) for pair in zip(first, second, strict=False)]
+    alone = list(app.space.answers(app.CARD.defaults(), "Ein Hund läuft."))
+    apart = list(app.space.answers(app.CARD.parse({"mask": 2}), "Eine Frau liest."))
+    assert len(mixed) > 2
+    for (ours, other), expected, expected_other in zip(mixed, alone, apart, strict=False):
+        assert ours.numbers == expected.numbers
+        assert other.numbers == expected_other.numbers
+    for name, net in app.networks().items():
+        assert all(torch.equal(tensor, before[name][leaf]) for leaf, tensor in net.state_dict().items())
+
+
+@here
+def test_a_choice_keeps_what_was_chosen_before_it(app):
+    assert app.steered([2, 0, 3, 2, 5, 4, 0, 1], 4, 3, greedy=True) == [2, 0, 3, 2, 4, 3, 0, 1]
+    assert app.steered([2, 0, 1, 2, 2, 2, 3, 2], 5, 2, greedy=True) == [2, 0, 1, 2, 2, 2, 3, 2]
+    assert app.steered([2, 0, 0, 1, 0, 1, 0, 1], 1, 5, greedy=True) == [2, 0, 1, 5, 0, 1, 0, 1]
+    assert app.steered([2, 0, 1, 5, 3, 2, 0, 1], 1, 1, greedy=True) == [2, 0, 0, 1, 0, 1, 0, 1]
+    assert app.steered([2, 0, 1, 5, 0, 1, 0, 1], 2, 1, greedy=False) == [2, 0, 1, 5, 2, 1, 0, 1]
+    answer = say(app, view="choices")
+    pick = answer.figure["data"][0]["customdata"][0][1]
+    chosen = say(app, view="choices", **app.clicked(pick))
+    assert chosen.rows[0]["piece"] == answer.rows[0]["second"]
+    assert app.clicked([1.5, 2.0]) == {}
+
+
+@here
+def test_a_click_on_a_row_asks_about_its_word(app):
+    answer = say(app)
+    assert app.clicked(answer.figure["data"][0]["customdata"][0][1])["word"] == 1
+
+
+@here
+def test_a_click_above_a_column_hides_its_word_and_another_shows_it(app):
+    hides = say(app).figure["data"][1]["customdata"][0]
+    assert len(hides) == 8, "seven words and the stop; the end is no word"
+    hidden = app.clicked(hides[3])
+    assert hidden["mask"] == 4
+    answer = say(app, **hidden)
+    assert "Gitarre is hidden" in answer.figure["layout"]["meta"]["sentence"]
+    assert app.clicked(answer.figure["data"][1]["customdata"][0][3])["mask"] == 0
+
+
+@here
+def test_the_bleu_room_says_what_bleu_says(app):
+    from core.topics.translation import bleu
+
+    text = html.unescape(app.bleu_of("the cat <b>sat</b>", "the cat sat down", "floor"))
+    found = bleu.counts("the cat <b>sat</b>", "the cat sat down", tokeniser="13a")
+    assert f"{bleu.bleu(found, smoothing='floor', effective=True).value:.2f}" in text
+    assert "<b>sat</b>" not in app.bleu_of("the cat <b>sat</b>", "x", "exp").replace("<b>0.00</b>", "")
+    with pytest.raises(ValueError, match="Smoothing"):
+        app.bleu_of("a", "b", "magic")
+    table = app.bleu_of_many(1000)
+    whole = bleu.together(app.counted()["beam"])
+    assert f"{bleu.bleu(whole).value:.2f}" in table
+
+
+@here
+def test_all_heads_are_drawn(app):
+    [sheet] = app.heads(app.CARD.defaults(), "")
+    net = app.networks()["translation/transformer"]
+    assert sheet.count("<svg") == len(net.decoder) * net.decoder[0].cross_attention.heads
+    assert "no attention" in next(iter(app.heads(app.CARD.parse({"network": "lstm"}), "")))
+
+
+def test_padding_is_no_word():
+    assert words.SPECIAL[PAD] == "<pad>"
+    assert method.collapsed([PAD, 5, PAD]) == [1]
