@@ -162,6 +162,19 @@ def peak_rates(optimizer: torch.optim.Optimizer) -> Iterator[list[float]]:
             group["lr"] = peak
 
 
+def descend(value: Tensor, optimizer: torch.optim.Optimizer, accelerator: Accelerator, *, clip: float) -> Tensor:
+    """One step down the gradient of a batch's loss, scalar; returns that loss without its graph.
+
+    clip  the most that the norm of all gradients together may be; 0 for no limit
+    """
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(value)
+    if clip:
+        accelerator.clip_grad_norm_([leaf for group in optimizer.param_groups for leaf in group["params"]], clip)
+    optimizer.step()
+    return value.detach().float()
+
+
 def fit(
     network: nn.Module,
     examples: Sequence[Tensor],
@@ -260,12 +273,7 @@ def fit(
                 part = augment(part, random) if augment else part
                 with torch.autocast(device.type, torch.bfloat16, enabled=mixed_precision):
                     value = loss(wrapped, *(tensor.to(device) for tensor in part))
-                optimizer.zero_grad(set_to_none=True)
-                accelerator.backward(value)
-                if clip:
-                    accelerator.clip_grad_norm_(network.parameters(), clip)
-                optimizer.step()
-                total += value.detach().float()
+                total += descend(value, optimizer, accelerator, clip=clip)
                 if mean:
                     mean.update_parameters(network)
             network.eval()
