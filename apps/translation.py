@@ -5,7 +5,7 @@ gradio apps/translation.py
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from html import escape
 from typing import Any
@@ -30,7 +30,6 @@ PICK = (Param("piece", "whole", 1, "Piece", "Whose probability is followed.", lo
 # Title of a panel -> bar -> run and score. What counts words and what counts characters is not to be compared.
 MEASURED = {
     "German to English, BLEU of words": {
-        "Transformer of twice the width": ("translation/large", "bleu"),
         "Transformer": (RUNS["transformer"], "bleu"),
         "the same, greedy": (RUNS["transformer"], "bleu_greedy"),
         "Transformer of half the width": ("translation/small", "bleu"),
@@ -45,6 +44,16 @@ MEASURED = {
         "LSTM": ("translation/lstm_zh", "bleu"),
         "translation memory": (CHINESE, "bleu_memory"),
     },
+}
+
+# Who translated the test sentences that BLEU is taken apart with -> run and way.
+SYSTEMS = {
+    "Transformer, beam": (RUNS["transformer"], "beam"),
+    "Transformer, greedy": (RUNS["transformer"], "greedy"),
+    "LSTM with attention": (RUNS["attention"], "beam"),
+    "all at once (CTC)": (RUNS["ctc"], "beam"),
+    "LSTM": (RUNS["lstm"], "beam"),
+    "translation memory": (RUNS["transformer"], "memory"),
 }
 
 
@@ -399,43 +408,53 @@ def heads(values: dict[str, Value], own: str) -> Iterator[str]:
 
 def bleu_room(space: Space) -> None:
     """The tab in which BLEU is taken apart."""
-    rows = stored(RUNS["transformer"], "outputs.json")
-    first = rows[0]
+    system = next(iter(SYSTEMS))
+    first = translated(0, system)
     gr.HTML(
         "<p>BLEU counts shared wordings. Edit either sentence: what is found in the reference is underlined, the "
         "stronger the longer the shared run of words.</p>"
     )
-    names = [(f"{row['source'][:70]}", place) for place, row in enumerate(rows)]
-    chosen = gr.Dropdown(names, value=0, label="A test sentence", elem_id="bleu-sentence")
+    names = [(row["source"][:70], place) for place, row in enumerate(stored(RUNS["transformer"], "outputs.json"))]
     with gr.Row():
-        hypothesis = gr.Textbox(first["beam"], label="Translation", max_length=500, elem_id="bleu-hypothesis")
-        reference = gr.Textbox(first["reference"], label="Reference", max_length=500, elem_id="bleu-reference")
+        chosen = gr.Dropdown(names, value=0, label="A test sentence", elem_id="bleu-sentence")
+        by = gr.Dropdown(list(SYSTEMS), value=system, label="Translated by", elem_id="bleu-system")
+    with gr.Row():
+        hypothesis = gr.Textbox(first[0], label="Translation", max_length=500, elem_id="bleu-hypothesis")
+        reference = gr.Textbox(first[1], label="Reference", max_length=500, elem_id="bleu-reference")
     with gr.Row():
         smoothing = gr.Radio(list(bleu.SMOOTHINGS), value="exp", label="Smoothing", elem_id="bleu-smoothing")
         count = gr.Slider(1, 1000, 10, step=1, label="Test sentences", buttons=["reset"], elem_id="bleu-count")
     gr.HTML(flipped())
-    said = gr.HTML(bleu_of(first["beam"], first["reference"], "exp"), elem_id="bleu-said")
+    said = gr.HTML(bleu_of(*first, "exp"), elem_id="bleu-said")
     many = gr.HTML(bleu_of_many(10), elem_id="bleu-many")
 
-    def take(values: dict[str, Value], _: str, place: int, name: str) -> Iterator[dict[Any, Any]]:
-        row = rows[int(place) if isinstance(place, int) and 0 <= place < len(rows) else 0]
-        yield {
-            hypothesis: row["beam"],
-            reference: row["reference"],
-            said: bleu_of(row["beam"], row["reference"], name),
-        }
+    def take(values: dict[str, Value], _: str, place: int, name: str, way: str) -> Iterator[dict[Any, Any]]:
+        ours, true = translated(place, name)
+        yield {hypothesis: ours, reference: true, said: bleu_of(ours, true, way)}
 
-    def score(values: dict[str, Value], _: str, ours: str, true: str, name: str) -> Iterator[dict[Any, Any]]:
-        yield {said: bleu_of(str(ours)[:500], str(true)[:500], name)}
+    def score(values: dict[str, Value], _: str, ours: str, true: str, way: str) -> Iterator[dict[Any, Any]]:
+        yield {said: bleu_of(str(ours)[:500], str(true)[:500], way)}
 
     def sum_up(values: dict[str, Value], _: str, sentences: float) -> Iterator[dict[Any, Any]]:
         yield {many: bleu_of_many(min(max(int(sentences), 1), 1000))}
 
-    space.listen(chosen.input, take, [chosen, smoothing], [hypothesis, reference, said])
+    for menu in (chosen, by):
+        space.listen(menu.input, take, [chosen, by, smoothing], [hypothesis, reference, said])
     for event in (hypothesis.change, reference.change, smoothing.input):
         space.listen(event, score, [hypothesis, reference, smoothing], [said])
     for event in (count.input, count.release):
         space.listen(event, sum_up, [count], [many])
+
+
+def translated(place: int, system: str) -> tuple[str, str]:
+    """One of the stored test sentences as a system translates it, and its reference; raises Refused for no such."""
+    if system not in SYSTEMS:
+        raise Refused(f"Translated by: expected one of {', '.join(SYSTEMS)}.")
+    run, way = SYSTEMS[system]
+    rows = stored(run, "outputs.json")
+    if not isinstance(place, int) or not 0 <= place < len(rows):
+        raise Refused(f"A test sentence: expected a number from 0 to {len(rows) - 1}.")
+    return rows[place][way], rows[place]["reference"]
 
 
 def bleu_of(ours: str, true: str, smoothing: str) -> str:
@@ -465,57 +484,51 @@ def bleu_of(ours: str, true: str, smoothing: str) -> str:
 
 
 @cache
-def counted() -> dict[str, list[list[int]]]:
-    """The counts of all test sentences, by way of translating."""
-    kept = store.load(RUNS["transformer"]).tensors("counts.safetensors")
-    return {name: tensor.tolist() for name, tensor in kept.items()}
+def curves(system: str, mean: bool) -> dict[str, list[float]]:
+    """Smoothing -> BLEU of the first 1, 2, 3 … test sentences, see `bleu.running`."""
+    run, way = SYSTEMS[system]
+    rows = store.load(run).tensors("counts.safetensors")[way].tolist()
+    return {smoothing: bleu.running(rows, smoothing=smoothing, mean=mean) for smoothing in bleu.SMOOTHINGS}
 
 
 @cache
 def flipped() -> str:
-    """Where the smoothing decides which way of translating is better, in HTML."""
-    found = []
-    for mean, words_ in ((False, "BLEU of all together"), (True, "mean of the sentences' own BLEU")):
-        for ours, theirs in itertools.combinations(counted(), 2):
-            if flip := bleu.find_flip(counted()[ours], counted()[theirs], mean=mean):
-                found.append(
-                    f"<p>On the first {flip.sentences} test sentences the smoothing decides, by the {words_}: with "
-                    f"{flip.ahead} “{ours}” is ahead of “{theirs}”, with {flip.behind} behind it.</p>"
-                )
-                break
-    return "".join(found) or "<p>On these test sentences no smoothing changes which way of translating is ahead.</p>"
-
-
-@cache
-def means(name: str, smoothing: str) -> list[float]:
-    """The mean sentence BLEU of one way of translating, over the first 1, 2, 3 … sentences."""
-    return bleu.running_mean(counted()[name], smoothing=smoothing)
+    """Where the smoothing decides which of two systems is better, in HTML: the largest such test."""
+    said = ""
+    for mean, score in ((False, "BLEU of all together"), (True, "mean of the sentences' own BLEU")):
+        flips = (
+            (flip, ours, theirs)
+            for ours, theirs in itertools.combinations(SYSTEMS, 2)
+            if (flip := bleu.find_flip(curves(ours, mean), curves(theirs, mean)))
+        )
+        flip, ours, theirs = max(flips, key=lambda found: found[0].sentences, default=(None, "", ""))
+        if flip:
+            said += (
+                f"<p>On the first {flip.sentences} test sentences the smoothing decides, by the {score}: with "
+                f"{flip.ahead} “{ours}” is ahead of “{theirs}”, with {flip.behind} behind it.</p>"
+            )
+    return said or "<p>On these test sentences no smoothing changes which system is ahead.</p>"
 
 
 def bleu_of_many(sentences: int) -> str:
-    """BLEU of the first test sentences, all together and in the mean, by each way and smoothing, in HTML."""
-
-    def table(caption: str, score: Callable[[str, str], float]) -> str:
+    """BLEU of the first test sentences, all together and in the mean, by each system and smoothing, in HTML."""
+    head = "".join(f"<th scope='col'>{smoothing}</th>" for smoothing in bleu.SMOOTHINGS)
+    tables = ""
+    for mean, caption in (
+        (False, f"BLEU of the first {sentences} test sentences together"),
+        (True, f"Mean of the own BLEU of these {sentences} sentences"),
+    ):
         lines = (
-            f"<tr><th scope='row'>{name}</th>"
-            + "".join(f"<td>{score(name, smoothing):.2f}</td>" for smoothing in bleu.SMOOTHINGS)
+            f"<tr><th scope='row'>{system}</th>"
+            + "".join(f"<td>{curve[sentences - 1]:.2f}</td>" for curve in curves(system, mean).values())
             + "</tr>"
-            for name in counted()
+            for system in SYSTEMS
         )
-        head = "".join(f"<th scope='col'>{smoothing}</th>" for smoothing in bleu.SMOOTHINGS)
-        return (
+        tables += (
             f"<table class='scores'><caption>{caption}</caption><tr><th scope='col'>translated by</th>{head}</tr>"
             f"{''.join(lines)}</table>"
         )
-
-    wholes = {name: bleu.together(rows[:sentences]) for name, rows in counted().items()}
-    return table(
-        f"BLEU of the first {sentences} test sentences together",
-        lambda name, smoothing: bleu.bleu(wholes[name], smoothing=smoothing).value,
-    ) + table(
-        f"Mean of the own BLEU of these {sentences} sentences",
-        lambda name, smoothing: means(name, smoothing)[sentences - 1],
-    )
+    return tables
 
 
 def measured() -> draw.Figure:

@@ -295,9 +295,16 @@ def test_the_bleu_room_says_what_bleu_says(app):
     assert "<b>sat</b>" not in app.bleu_of("the cat <b>sat</b>", "x", "exp").replace("<b>0.00</b>", "")
     with pytest.raises(ValueError, match="Smoothing"):
         app.bleu_of("a", "b", "magic")
-    table = app.bleu_of_many(1000)
-    whole = bleu.together(app.counted()["beam"])
-    assert f"{bleu.bleu(whole).value:.2f}" in table
+    for system, (run, way) in app.SYSTEMS.items():
+        whole = bleu.together(app.store.load(run).tensors("counts.safetensors")[way].tolist())
+        row = app.bleu_of_many(1000).split(f"<th scope='row'>{system}</th>")[1].split("</tr>")[0]
+        assert f"<td>{bleu.bleu(whole).value:.2f}</td>" in row
+        ours, true = app.translated(3, system)
+        kept = app.store.load(run).tensors("counts.safetensors")[way][3].tolist()
+        assert bleu.counts(ours, true, tokeniser="13a").row() == kept, "texts and counts are of the same sentences"
+    for place, system in ((100, "LSTM"), (-1, "LSTM"), (0, "nobody"), (None, "LSTM")):
+        with pytest.raises(ValueError, match="expected"):
+            app.translated(place, system)
 
 
 @here

@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 ORDER = 4
@@ -155,12 +155,15 @@ def bleu(found: Counts, *, smoothing: str = "exp", value: float | None = None, e
     return Score(brevity * math.exp(sum(logs) / orders), tuple(precisions), brevity)
 
 
-def running_mean(rows: Sequence[Sequence[int]], *, smoothing: str) -> list[float]:
-    """The mean of the first sentences' own BLEU, for each number of sentences.
+def running(rows: Sequence[Sequence[int]], *, smoothing: str, mean: bool = False) -> list[float]:
+    """BLEU of the first 1, 2, 3 … sentences.
 
-    It is not the BLEU of all together: each sentence counts the same, however long.
     rows  of counts, sentence by sentence, see `Counts.row`
+    mean  of the sentences' own BLEU, in which each counts the same, however long; not BLEU of all together
     """
+    if not mean:
+        sums = itertools.accumulate(rows, lambda total, row: [a + b for a, b in zip(total, row, strict=True)])
+        return [bleu(together([total]), smoothing=smoothing).value for total in sums]
     values = (bleu(together([row]), smoothing=smoothing, effective=True).value for row in rows)
     return [total / number for number, total in enumerate(itertools.accumulate(values), 1)]
 
@@ -195,31 +198,15 @@ class Flip:
     behind: str
 
 
-def find_flip(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]], *, mean: bool = False) -> Flip | None:
+def find_flip(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]]) -> Flip | None:
     """On how many sentences does the smoothing still decide which of two systems is better?
 
-    first, second  rows of counts, sentence by sentence, see `Counts.row`
-    mean           of the sentences' own BLEU, not the BLEU of all together
+    first, second  smoothing -> BLEU of the first 1, 2, 3 … sentences, see `running`
     returns        the largest such test, since large ones are trusted; None if all smoothings always agree
     """
-    found = None
-    for number, gaps in enumerate((_mean_gaps if mean else _gaps)(first, second), 1):
+    for place in reversed(range(len(first["none"]))):
+        gaps = {name: first[name][place] - second[name][place] for name in SMOOTHINGS}
         ahead, behind = max(gaps, key=gaps.__getitem__), min(gaps, key=gaps.__getitem__)
         if gaps[ahead] > 1e-9 and gaps[behind] < -1e-9:
-            found = Flip(number, ahead, behind)
-    return found
-
-
-def _gaps(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> Iterator[dict[str, float]]:
-    """By how much the first system is ahead on the first 1, 2, 3 … sentences, by smoothing."""
-    sums = [[0] * (2 * ORDER + 2) for _ in range(2)]
-    for rows in zip(first, second, strict=True):
-        sums = [[a + b for a, b in zip(total, row, strict=True)] for total, row in zip(sums, rows, strict=True)]
-        ours, theirs = (together([total]) for total in sums)
-        yield {name: bleu(ours, smoothing=name).value - bleu(theirs, smoothing=name).value for name in SMOOTHINGS}
-
-
-def _mean_gaps(first: Sequence[Sequence[int]], second: Sequence[Sequence[int]]) -> Iterator[dict[str, float]]:
-    means = {name: [running_mean(rows, smoothing=name) for rows in (first, second)] for name in SMOOTHINGS}
-    for place in range(len(first)):
-        yield {name: ours[place] - theirs[place] for name, (ours, theirs) in means.items()}
+            return Flip(place + 1, ahead, behind)
+    return None

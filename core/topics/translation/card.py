@@ -337,7 +337,6 @@ CARD = Card(
             digits=0,
             baseline="turned_other",
         ),
-        Score("translation/large", "bleu", "BLEU, Transformer of twice the width", digits=1),
         Score("translation/small", "bleu", "BLEU, Transformer of half the width", digits=1),
         Score(RUNS["attention"], "bleu", "BLEU, LSTM with attention", digits=1, baseline="bleu_memory"),
         Score(RUNS["attention"], "bleu_long", "BLEU, LSTM with attention, longest third", digits=1),
