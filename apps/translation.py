@@ -13,20 +13,20 @@ from typing import Any
 import gradio as gr
 
 from core import draw, serve, store
-from core.card import Param, Refused, Value
+from core.card import Refused, Value
 from core.markup import Tile
 from core.moves import Answer, Widgets
 from core.page import Space
-from core.topics.translation import asking, bleu, decoding, figures, method, network, published, words
+from core.topics.translation import asking, bleu, decoding, figures, method, network, playground, published, words
 from core.topics.translation.asking import Found, Settings
-from core.topics.translation.card import CARD, CHINESE, PUBLISHED, RUNS, SENTENCES, STEERED
+from core.topics.translation.card import CARD, CHINESE, EMPTY_PLACE, PUBLISHED, RUNS, SENTENCES, STEERED
 from core.topics.translation.network import END, UNKNOWN, CTCTranslator, Translator
 from core.widgets import sentence_input
 
-CLICKED = ("word", "mask", *(f"{end}{number}" for number in STEERED for end in ("at", "to")))
+CHOSEN = ("word", *(f"{end}{number}" for number in STEERED for end in ("at", "to")))  # what a chosen piece sets
+EACH = 16  # so many pieces are shown one by one as they come, after them every so many
 DRAWING = ("temperature", "top_k", "top_p", "seed")
 TREE = ("width", "alpha")
-PICK = (Param("piece", "whole", 1, "Piece", "Whose probability is followed.", low=1, high=40),)
 # Title of a panel -> bar -> run and score. What counts words and what counts characters is not to be compared.
 MEASURED = {
     "German to English, BLEU of words": {
@@ -44,16 +44,6 @@ MEASURED = {
         "LSTM": ("translation/lstm_zh", "bleu"),
         "translation memory": (CHINESE, "bleu_memory"),
     },
-}
-
-# Who translated the test sentences that BLEU is taken apart with -> run and way.
-SYSTEMS = {
-    "Transformer, beam": (RUNS["transformer"], "beam"),
-    "Transformer, greedy": (RUNS["transformer"], "greedy"),
-    "LSTM with attention": (RUNS["attention"], "beam"),
-    "all at once (CTC)": (RUNS["ctc"], "beam"),
-    "LSTM": (RUNS["lstm"], "beam"),
-    "translation memory": (RUNS["transformer"], "memory"),
 }
 
 
@@ -128,14 +118,21 @@ def answer(values: Mapping[str, Value], own: str) -> Iterator[Answer]:
     model = translator(values)
     text, settings = text_of(values, own, model), settings_of(values)
     asked = asking.ask(model, text, mask=int(values["mask"]))
-    for found in asking.translations(model, asked, settings):
-        yield said(values, own, model, found)
-    if asked.hidden:
-        yield said(values, own, model, found, asking.translation(model, asking.ask(model, text), settings))
+    found = None
+    for longer in asking.translations(model, asked, settings):
+        # A figure takes ten times as long as a piece: of a long sentence only some are drawn on the way.
+        if found and (len(found.written) <= EACH or len(found.written) % EACH == 0):
+            yield said(values, own, model, found)
+        found = longer
+    whole = asking.translation(model, asking.ask(model, text), settings) if asked.hidden else found
+    yield said(values, own, model, found, whole)
 
 
 def said(values: Mapping[str, Value], own: str, model: Translator, found: Found, whole: Found | None = None) -> Answer:
-    """What the page shows of a translation; whole: the one without a hidden word."""
+    """What the page shows of a translation.
+
+    whole  the one in which no word is hidden; None while it is still being written
+    """
     shown = [piece for piece in found.written if piece.piece != END]
     target = spelled(model, found)
     weights = found.attention()
@@ -154,22 +151,23 @@ def said(values: Mapping[str, Value], own: str, model: Translator, found: Found,
         numbers |= {"looks_at": source[most], "share": float(weights[place, most])}
         tiles.append(Tile("word", source[most], f"is where “{target[place]}” looked most, {weights[place, most]:.0%}"))
         tiles.append(Tile("spread", f"{numbers['spread']:.1f}", "words that a word looks at"))
-    _, meaning = sample(str(values["sentence"]), direction_of(values)) if not own else ("", "")
+    shown_text, meaning = sample(str(values["sentence"]), direction_of(values))
+    meaning = "" if own else meaning
     if meaning:
         numbers["kept"] = method.kept(found.text, meaning)
-    if whole is not None:
+    if whole is not None and found.asked.hidden:
         numbers["changed"] = asking.changed(spelled(model, whole), target)
         tiles.append(Tile("changed", f"{numbers['changed']:.0%}", "of the words went as one was hidden"))
     elif meaning:
         tiles.append(Tile("kept", f"{numbers['kept']:.0%}", "of the meaning's words"))
     if len(tiles) < 3:
         tiles.append(Tile("pieces", str(len(shown)), "pieces of words"))
-    remarks, figure = drawn(values, own, model, found, source=source, target=target, place=place)
+    remark, figure = drawn(values, model, found, source=source, target=target, place=place)
+    remarks = [*remarks_of(values, own, model, found, ended=whole is not None), remark]
+    rows = table(model, found) or [{"piece": "", "probability": 0.0, "other": "", "other_probability": 0.0}]
+    extras = [{"own": own, "shown": shown_text}, written(model, found, meaning, place)]
     idle = idle_of(values, model, found)
-    rows = table(model, found) or [{"piece": "", "probability": 0.0, "second": "", "second_probability": 0.0}]
-    german = sample(str(values["sentence"]), direction_of(values))[0]
-    extras = [{"own": own, "shown": german}, written(model, found, meaning, place)]
-    return Answer(draw.to_json(figure), tiles, numbers, rows, extras, " ".join(remarks), idle)
+    return Answer(draw.to_json(figure), tiles, numbers, rows, extras, " ".join(filter(None, remarks)), idle)
 
 
 def spelled(model: Translator, found: Found) -> list[str]:
@@ -183,7 +181,7 @@ def idle_of(values: Mapping[str, Value], model: Translator, found: Found) -> lis
     ctc = isinstance(model, CTCTranslator)
     idle = ["direction"] if values["network"] in PUBLISHED else []
     if ctc:
-        idle += ["decoding", *CLICKED[2:]]
+        idle += ["decoding", *CHOSEN[1:]]
     if found.beam is None:
         idle += TREE
     if ctc or values["decoding"] != "sampling":
@@ -195,72 +193,56 @@ def idle_of(values: Mapping[str, Value], model: Translator, found: Found) -> lis
 
 
 def table(model: Translator, found: Found) -> list[dict[str, Any]]:
-    """A row for each piece, for the CSV."""
+    """A row for each piece, for the CSV, with the likeliest of all others."""
     rows = []
     for piece in found.written:
-        (first, p), (second, q) = asking.alternatives(piece, 2)
-        rest, rest_p = (second, q) if piece.piece == first else (first, p)
+        other, p = next(found for found in asking.alternatives(piece, 2) if found[0] != piece.piece)
         rows.append(
             {
-                "piece": "(end)" if piece.piece == END else model.words.piece(piece.piece),
+                "piece": named(model, piece.piece),
                 "probability": float(f"{float(piece.log_p[piece.piece].exp()):.6g}"),
-                "second": model.words.piece(rest),
-                "second_probability": float(f"{rest_p:.6g}"),
+                "other": named(model, other),
+                "other_probability": float(f"{p:.6g}"),
             }
         )
     return rows
 
 
 def drawn(
-    values: Mapping[str, Value],
-    own: str,
-    model: Translator,
-    found: Found,
-    *,
-    source: list[str],
-    target: list[str],
-    place: int,
-) -> tuple[list[str], draw.Figure]:
-    """The figure of the view that was chosen, and what has to be said if there is none."""
-    remarks = remarks_of(values, own, found)
-    hides = f" ({source[found.asked.hidden - 1]} is hidden)" if found.asked.hidden else ""
+    values: Mapping[str, Value], model: Translator, found: Found, *, source: list[str], target: list[str], place: int
+) -> tuple[str, draw.Figure]:
+    """The figure of the view that was chosen, and what has to be said if it is another."""
+    hidden = found.asked.hidden
+    hides = f" ({source[hidden - 1]} is hidden)" if hidden else ""
     sentence = f"{found.asked.text}{hides} — {found.text}"
-    view = str(values["view"])
+    view, remark = str(values["view"]), ""
     if view == "tree" and found.beam is not None:
         pieces = [named(model, node.piece) for node in found.beam.nodes]
-        return remarks, figures.tree(found.beam, pieces, f"{sentence}. The beam looked at {len(pieces)} pieces.")
+        return "", figures.tree(found.beam, pieces, f"{sentence}. The beam looked at {len(pieces)} pieces.")
     if view == "tree":
-        remarks.append(
-            "CTC follows no beginnings: shown is where it looked."
-            if isinstance(model, CTCTranslator)
-            else "A tree grows with a beam alone: choose it under Decoding."
-        )
-    weights = found.attention(int(values["layer"]), int(values["head"]))
-    for name, count in zip(("layer", "head"), found.looked, strict=True):
-        if count and view == "attention" and int(values[name]) > count:
-            remarks.append(f"It has {count} {name}{'s' if count > 1 else ''}: shown is {name} {count}.")
+        remark = "No beam was followed, so there is no tree: shown is what else it considered."
     if view == "attention" and not model.weighing:
-        remarks.append("An LSTM without attention looks nowhere: shown is what else it considered.")
-    now = [int(values[name]) for name in CLICKED]
-    greedy = values["decoding"] == "greedy"
-    if view == "attention" and weights is not None:
-        hidden = found.asked.hidden
-        most = int(CARD.param("mask").high)
-        map_of = figures.attention_map(
-            weights,
-            source,
-            target,
-            asked=place,
-            hidden=hidden - 1,
-            picks=[[[row + 1, *now[1:]] for _ in source] for row in range(len(target))],
-            hides=[[now[0], 0 if at == hidden else at, *now[2:]] for at in range(1, min(len(source) - 1, most) + 1)],
-            sentence=sentence,
-        )
-        return remarks, map_of
-    return remarks, choices(model, found, now, sentence, greedy=greedy)
+        remark = "An LSTM without attention looks nowhere: shown is what else it considered."
+    weights = found.attention(int(values["layer"]), int(values["head"]))
+    if view != "attention" or weights is None:
+        return remark, choices(values, model, found, sentence)
+    for name, count in zip(("layer", "head"), found.looked, strict=True):
+        if int(values[name]) > count:
+            remark += f"It has {count} {name}{'s' if count > 1 else ''}: shown is {name} {count}. "
+    words_ = min(len(source) - 1, int(CARD.param("mask").high))
+    return remark.strip(), figures.attention_map(
+        weights,
+        source,
+        target,
+        asked=place,
+        hidden=hidden - 1,
+        picks=[["word", min(row, int(CARD.param("word").high))] for row in range(1, len(target) + 1)],
+        hides=[["mask", 0 if at == hidden else at] for at in range(1, words_ + 1)],
+        sentence=sentence,
+    )
 
 
-def remarks_of(values: Mapping[str, Value], own: str, found: Found) -> list[str]:
+def remarks_of(values: Mapping[str, Value], own: str, model: Translator, found: Found, *, ended: bool) -> list[str]:
     """What has to be said about the input."""
     remarks = []
     if values["direction"] == "en-zh" and values["network"] in RUNS and values["network"] != "transformer":
@@ -271,7 +253,8 @@ def remarks_of(values: Mapping[str, Value], own: str, found: Found) -> list[str]
         remarks.append(strange)
     if int(values["mask"]) > len(found.asked.words):
         remarks.append(f"The sentence has {len(found.asked.words)} words: none is hidden.")
-    if any(int(values[f"at{number}"]) > len(found.written) for number in STEERED):
+    steers = ended and not isinstance(model, CTCTranslator)
+    if steers and any(int(values[f"at{number}"]) > len(found.written) for number in STEERED):
         remarks.append(f"It has {len(found.written)} pieces: what was chosen behind them is not there.")
     if found.beam is not None and found.beam.late:
         remarks.append(f"The beam was stopped after {asking.PATIENCE_S:g} seconds: this is the best it had.")
@@ -280,17 +263,25 @@ def remarks_of(values: Mapping[str, Value], own: str, found: Found) -> list[str]
     return remarks
 
 
-def choices(model: Translator, found: Found, now: Sequence[int], sentence: str, *, greedy: bool) -> draw.Figure:
-    """What else could have stood at each place; a click takes it."""
-    rows, picks = [], []
+def choices(values: Mapping[str, Value], model: Translator, found: Found, sentence: str) -> draw.Figure:
+    """What else could have stood at each place; a click takes it, except where all are written at once."""
+    wanted = [(int(values[f"at{number}"]), int(values[f"to{number}"])) for number in STEERED]
+    greedy = values["decoding"] == "greedy"
+    rows, picks, stands = [], [], []
     for place, piece in enumerate(found.written, 1):
-        rows.append([(named(model, number), p) for number, p in asking.alternatives(piece)])
-        picks.append([steered(now, place, rank, greedy=greedy) for rank in range(1, asking.ALTERNATIVES + 1)])
-    stands = [
-        next((rank for rank, (number, _) in enumerate(asking.alternatives(piece)) if number == piece.piece), -1)
-        for piece in found.written
-    ]
-    return figures.choices_map(rows, stands, picks=picks, sentence=sentence)
+        likeliest = asking.alternatives(piece)
+        rows.append([(named(model, number), p) for number, p in likeliest])
+        stands.append(next((rank for rank, (number, _) in enumerate(likeliest) if number == piece.piece), -1))
+        word = next((row for row, part in enumerate(found.rows, 1) if place - 1 in part), len(found.rows))
+        asked = min(max(word, 1), int(CARD.param("word").high))
+        picks.append(
+            [
+                ["choice", asked, *itertools.chain.from_iterable(steered(wanted, place, rank, greedy=greedy))]
+                for rank in range(1, asking.ALTERNATIVES + 1)
+            ]
+        )
+    takes = not isinstance(model, CTCTranslator)
+    return figures.choices_map(rows, stands, picks=picks if takes else None, sentence=sentence)
 
 
 def named(model: Translator, number: int) -> str:
@@ -298,30 +289,34 @@ def named(model: Translator, number: int) -> str:
     return {END: "(end)", network.PAD: "(none)"}.get(number) or model.words.shown(number)
 
 
-def steered(now: Sequence[int], place: int, rank: int, *, greedy: bool) -> list[int]:
-    """The state after a choice: what was chosen before that place stays, what was chosen after it is void.
+def steered(wanted: Sequence[tuple[int, int]], place: int, rank: int, *, greedy: bool) -> list[tuple[int, int]]:
+    """The choices, (place, rank), after one more: what was chosen before that place stays, what came after it is void.
 
     A fourth choice, and one behind the last place that a control can name, changes nothing. Where the likeliest
     piece stands anyhow, choosing it only takes a former choice back.
     """
-    kept = [(at, to) for at, to in zip(now[2::2], now[3::2], strict=True) if 0 < at < place]
+    kept = [(at, to) for at, to in wanted if 0 < at < place]
     if len(kept) == len(STEERED) or place > CARD.param("at1").high:
-        return list(now)
+        return list(wanted)
     if rank > 1 or not greedy:
         kept.append((place, rank))
-    kept += [(0, 1)] * (len(STEERED) - len(kept))
-    return [*now[:2], *itertools.chain.from_iterable(kept)]
+    return kept + [(EMPTY_PLACE, 1)] * (len(STEERED) - len(kept))
 
 
 def clicked(pick: list) -> dict[str, Value]:
     """What a click in the figure sets: the word that is asked about or hidden, or a piece that shall stand there."""
-    if len(pick) == len(CLICKED):
-        return dict(zip(CLICKED, pick, strict=True))
-    return {name: CARD.param(name).default for name in CLICKED} if pick == [0, 0] else {}
+    match pick:
+        case ["word" | "mask" as name, number]:
+            return {name: number}
+        case ["choice", *numbers] if len(numbers) == len(CHOSEN):
+            return dict(zip(CHOSEN, numbers, strict=True))
+        case [0, 0]:
+            return {name: CARD.param(name).default for name in ("mask", *CHOSEN)}
+    return {}
 
 
 def written(model: Translator, found: Found, meaning: str, place: int) -> str:
-    """The translation as a sentence, Chinese with glosses, the word that is asked about underlined."""
+    """The translation as a sentence: Chinese with glosses, English with the word that is asked about underlined."""
     if model.direction == "en-zh":
         glossary = stored(CHINESE, "glossary.json")
         body = "".join(
@@ -341,13 +336,13 @@ def written(model: Translator, found: Found, meaning: str, place: int) -> str:
 
 
 def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str]:
-    """One piece's probability, from the sentence to the number."""
+    """The first piece of the word that is asked about, from the sentence to its probability."""
     model = translator(values)
     asked = asking.ask(model, text_of(values, own, model), mask=int(values["mask"]))
     found = asking.translation(model, asked, settings_of(values))
-    place = min(int(pick[0]), len(found.written)) - 1 if found.written else -1
-    if place < 0:
-        return ["The network filled no slot.", "So there is no piece to follow.", "Choose another sentence."]
+    if not found.rows:
+        return ["The network wrote no word.", "So there is no piece to follow.", "Choose another sentence."]
+    place = found.rows[min(int(values["word"]), len(found.rows)) - 1].start
     piece = found.written[place]
     before = model.words.text([former.piece for former in found.written[:place]])
     (first, p), (second, q) = asking.alternatives(piece, 2)
@@ -364,13 +359,13 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
         most = int(looked.argmax())
         name = "the end" if most == len(asked.ids) - 1 else f"“{escape(model.words.piece(asked.ids[most]))}”"
         steps.append(f"All layers and heads together look at {name} most, {float(looked[most]):.0%}.")
-    steps += [
+    return [
+        *steps,
         f"Softmax over {len(piece.log_p):,} pieces: “{escape(named(model, first))}” {p:.1%}, "
         f"“{escape(named(model, second))}” {q:.1%}, all others {max(0.0, 1 - p - q):.1%}.",
         f"Piece {place + 1} is “{escape(named(model, piece.piece))}”: log p = {log_p:.3f}, "
         f"p = <b>{float(piece.log_p[piece.piece].exp()):.1%}</b>.",
     ]
-    return steps
 
 
 def snippet(values: Mapping[str, Value], own: str) -> str:
@@ -397,7 +392,7 @@ def heads(values: dict[str, Value], own: str) -> Iterator[str]:
     asked = asking.ask(model, text_of(values, own, model), mask=int(values["mask"]))
     found = asking.translation(model, asked, settings_of(values))
     if found.heads is None:
-        yield "<p>This network has no attention.</p>"
+        yield f"<p>{'It wrote no word.' if model.weighing else 'This network has no attention.'}</p>"
         return
     source = [*(word.text for word in asked.words), "(end)"]
     yield f"<p>{escape(found.text)}</p>" + figures.heads(found.heads, (source, spelled(model, found)))
@@ -408,35 +403,36 @@ def heads(values: dict[str, Value], own: str) -> Iterator[str]:
 
 def bleu_room(space: Space) -> None:
     """The tab in which BLEU is taken apart."""
-    system = next(iter(SYSTEMS))
-    first = translated(0, system)
+    system = next(iter(playground.SYSTEMS))
+    first = playground.translated(0, system)
     gr.HTML(
         "<p>BLEU counts shared wordings. Edit either sentence: what is found in the reference is underlined, the "
         "stronger the longer the shared run of words.</p>"
     )
-    names = [(row["source"][:70], place) for place, row in enumerate(stored(RUNS["transformer"], "outputs.json"))]
+    rows = playground.outputs(RUNS["transformer"])
+    names = [(row["source"][:70], place) for place, row in enumerate(rows)]
     with gr.Row():
         chosen = gr.Dropdown(names, value=0, label="A test sentence", elem_id="bleu-sentence")
-        by = gr.Dropdown(list(SYSTEMS), value=system, label="Translated by", elem_id="bleu-system")
+        by = gr.Dropdown(list(playground.SYSTEMS), value=system, label="Translated by", elem_id="bleu-system")
     with gr.Row():
         hypothesis = gr.Textbox(first[0], label="Translation", max_length=500, elem_id="bleu-hypothesis")
         reference = gr.Textbox(first[1], label="Reference", max_length=500, elem_id="bleu-reference")
     with gr.Row():
         smoothing = gr.Radio(list(bleu.SMOOTHINGS), value="exp", label="Smoothing", elem_id="bleu-smoothing")
         count = gr.Slider(1, 1000, 10, step=1, label="Test sentences", buttons=["reset"], elem_id="bleu-count")
-    gr.HTML(flipped())
-    said = gr.HTML(bleu_of(*first, "exp"), elem_id="bleu-said")
-    many = gr.HTML(bleu_of_many(10), elem_id="bleu-many")
+    gr.HTML(playground.flips())
+    said = gr.HTML(playground.scored(*first, "exp"), elem_id="bleu-said")
+    many = gr.HTML(playground.ranking(10), elem_id="bleu-many")
 
     def take(values: dict[str, Value], _: str, place: int, name: str, way: str) -> Iterator[dict[Any, Any]]:
-        ours, true = translated(place, name)
-        yield {hypothesis: ours, reference: true, said: bleu_of(ours, true, way)}
+        ours, true = playground.translated(place, name)
+        yield {hypothesis: ours, reference: true, said: playground.scored(ours, true, way)}
 
     def score(values: dict[str, Value], _: str, ours: str, true: str, way: str) -> Iterator[dict[Any, Any]]:
-        yield {said: bleu_of(str(ours)[:500], str(true)[:500], way)}
+        yield {said: playground.scored(str(ours)[:500], str(true)[:500], way)}
 
     def sum_up(values: dict[str, Value], _: str, sentences: float) -> Iterator[dict[Any, Any]]:
-        yield {many: bleu_of_many(min(max(int(sentences), 1), 1000))}
+        yield {many: playground.ranking(int(sentences))}
 
     for menu in (chosen, by):
         space.listen(menu.input, take, [chosen, by, smoothing], [hypothesis, reference, said])
@@ -444,91 +440,6 @@ def bleu_room(space: Space) -> None:
         space.listen(event, score, [hypothesis, reference, smoothing], [said])
     for event in (count.input, count.release):
         space.listen(event, sum_up, [count], [many])
-
-
-def translated(place: int, system: str) -> tuple[str, str]:
-    """One of the stored test sentences as a system translates it, and its reference; raises Refused for no such."""
-    if system not in SYSTEMS:
-        raise Refused(f"Translated by: expected one of {', '.join(SYSTEMS)}.")
-    run, way = SYSTEMS[system]
-    rows = stored(run, "outputs.json")
-    if not isinstance(place, int) or not 0 <= place < len(rows):
-        raise Refused(f"A test sentence: expected a number from 0 to {len(rows) - 1}.")
-    return rows[place][way], rows[place]["reference"]
-
-
-def bleu_of(ours: str, true: str, smoothing: str) -> str:
-    """One sentence's BLEU, its matches marked, in HTML; raises Refused for an unknown smoothing."""
-    if smoothing not in bleu.SMOOTHINGS:
-        raise Refused(f"Smoothing: expected one of {', '.join(bleu.SMOOTHINGS)}.")
-    found = bleu.counts(ours, true, tokeniser="13a")
-    words_ = "".join(
-        f"<span class='{'mark' if longest else 'none'}' title='in a shared run of {longest}' "
-        f"style='border-bottom-width:{longest}px'>{escape(token)}</span> "
-        for token, longest in bleu.marked(ours, true, tokeniser="13a")
-    )
-    score = bleu.bleu(found, smoothing=smoothing, effective=True)
-    rows = "".join(
-        f"<tr><th scope='row'>{n}</th><td>{matched} of {total}</td><td>{p:.1f} %</td></tr>"
-        for n, (matched, total, p) in enumerate(zip(found.matched, found.total, score.precisions, strict=True), 1)
-    )
-    others = ", ".join(
-        f"{name} {bleu.bleu(found, smoothing=name, effective=True).value:.2f}" for name in bleu.SMOOTHINGS
-    )
-    return (
-        f"<p class='written'>{words_}</p><table class='plain'><caption>Runs of n words that the reference has</caption>"
-        f"<tr><th scope='col'>n</th><th scope='col'>shared</th><th scope='col'>after smoothing</th></tr>{rows}</table>"
-        f"<p>Brevity penalty {score.brevity:.3f} ({found.written} words against {found.true}). Sentence BLEU: "
-        f"<b>{score.value:.2f}</b>. With each smoothing: {others}.</p>"
-    )
-
-
-@cache
-def curves(system: str, mean: bool) -> dict[str, list[float]]:
-    """Smoothing -> BLEU of the first 1, 2, 3 … test sentences, see `bleu.running`."""
-    run, way = SYSTEMS[system]
-    rows = store.load(run).tensors("counts.safetensors")[way].tolist()
-    return {smoothing: bleu.running(rows, smoothing=smoothing, mean=mean) for smoothing in bleu.SMOOTHINGS}
-
-
-@cache
-def flipped() -> str:
-    """Where the smoothing decides which of two systems is better, in HTML: the largest such test."""
-    said = ""
-    for mean, score in ((False, "BLEU of all together"), (True, "mean of the sentences' own BLEU")):
-        flips = (
-            (flip, ours, theirs)
-            for ours, theirs in itertools.combinations(SYSTEMS, 2)
-            if (flip := bleu.find_flip(curves(ours, mean), curves(theirs, mean)))
-        )
-        flip, ours, theirs = max(flips, key=lambda found: found[0].sentences, default=(None, "", ""))
-        if flip:
-            said += (
-                f"<p>On the first {flip.sentences} test sentences the smoothing decides, by the {score}: with "
-                f"{flip.ahead} “{ours}” is ahead of “{theirs}”, with {flip.behind} behind it.</p>"
-            )
-    return said or "<p>On these test sentences no smoothing changes which system is ahead.</p>"
-
-
-def bleu_of_many(sentences: int) -> str:
-    """BLEU of the first test sentences, all together and in the mean, by each system and smoothing, in HTML."""
-    head = "".join(f"<th scope='col'>{smoothing}</th>" for smoothing in bleu.SMOOTHINGS)
-    tables = ""
-    for mean, caption in (
-        (False, f"BLEU of the first {sentences} test sentences together"),
-        (True, f"Mean of the own BLEU of these {sentences} sentences"),
-    ):
-        lines = (
-            f"<tr><th scope='row'>{system}</th>"
-            + "".join(f"<td>{curve[sentences - 1]:.2f}</td>" for curve in curves(system, mean).values())
-            + "</tr>"
-            for system in SYSTEMS
-        )
-        tables += (
-            f"<table class='scores'><caption>{caption}</caption><tr><th scope='col'>translated by</th>{head}</tr>"
-            f"{''.join(lines)}</table>"
-        )
-    return tables
 
 
 def measured() -> draw.Figure:
@@ -556,7 +467,7 @@ space = Space(
     run=RUNS["transformer"],
     shown=[network.attention_weights, network.additive_scores, method.length_penalty, method.likeliest],
     follow=follow,
-    pick=PICK,
+    pick=(),
     measured=measured,
     snippet=snippet,
     sheets={"All heads": heads},

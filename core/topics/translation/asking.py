@@ -52,7 +52,8 @@ class Asked:
 class Settings:
     """How a translation is looked for; see `decoding`.
 
-    wanted  (place, rank) from 1: at this place not the likeliest piece stands, but the one of this rank
+    wanted  (place, rank) from 1: at this place not the likeliest piece stands, but the one of this rank; of two for
+            one place the last one counts
     """
 
     decoding: str = "greedy"
@@ -112,8 +113,8 @@ class Found:
 def tidied(text: str) -> str:
     """Without signs that cannot be seen, one space between words."""
     plain = unicodedata.normalize("NFC", text)
-    # A soft hyphen is dropped, since it stands inside a word; a line's end becomes a space.
-    kept = (" " if unicodedata.category(c) == "Cc" else c for c in plain if unicodedata.category(c) != "Cf")
+    # A soft hyphen is dropped, since it stands inside a word; so is half a character; a line's end becomes a space.
+    kept = (" " if unicodedata.category(c) == "Cc" else c for c in plain if unicodedata.category(c) not in ("Cf", "Cs"))
     return " ".join("".join(kept).split())
 
 
@@ -185,7 +186,7 @@ def grown(network: Translator, asked: Asked, settings: Settings) -> tuple[Beam |
     """What a beam finds, and its pieces; no beam if the sentence's end was chosen.
 
     A chosen piece stands at its place in the sentence that the beam had found without it, and the beam is grown
-    anew from there; a place behind that sentence's end is left alone.
+    anew from there; a place behind that sentence's end, or the most that is written, is left alone.
     """
     search = partial(
         decoding.beam,
@@ -196,9 +197,9 @@ def grown(network: Translator, asked: Asked, settings: Settings) -> tuple[Beam |
         until=time.monotonic() + PATIENCE_S,
     )
     found = search()
-    for place, rank in sorted(settings.wanted):
+    for place, rank in sorted(dict(settings.wanted).items()):
         pieces = [*found.best, END]
-        if place > len(pieces):
+        if place > min(len(pieces), decoding.limit_of(asked.ids) - 1):
             break
         forced = dict(enumerate(pieces[: place - 1]))
         *_, there = decoding.write(network, asked.ids, forced=forced, limit=place, weigh=False)

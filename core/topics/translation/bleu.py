@@ -111,7 +111,7 @@ def together(parts: Iterable[Counts | Sequence[int]]) -> Counts:
     return Counts(tuple(sums[:ORDER]), tuple(sums[ORDER : 2 * ORDER]), sums[-2], sums[-1])
 
 
-def bleu(found: Counts, *, smoothing: str = "exp", value: float | None = None, effective: bool = False) -> Score:
+def bleu(found: Counts, *, smoothing: str = "exp", effective: bool = False) -> Score:
     """How much of the reference's wording does the hypothesis have?
 
     BLEU = 100 * B * exp( mean over n = 1 … 4 of  log p[n] )
@@ -119,19 +119,18 @@ def bleu(found: Counts, *, smoothing: str = "exp", value: float | None = None, e
     B    = min(1, exp(1 - true / written))
 
     found      counts of one sentence, or of all together (not a mean over sentences)
-    smoothing  what becomes of p[n] where nothing matches:
+    smoothing  what becomes of p[n] where nothing matches, unless no word does, for which BLEU is 0 anyhow:
                none   0, and BLEU is 0
-               floor  value / total[n]
-               add-k  value is added to matched[n] and total[n] for n > 1, everywhere
+               floor  0.1 / total[n]
+               add-k  1 is added to matched[n] and total[n] for n > 1, everywhere
                exp    1 / (2^k * total[n]) for the k-th such n
-    value      0.1 for floor and 1 for add-k if not given
     effective  orders longer than the sentence do not count; sacreBLEU's way with single sentences
     raises     ValueError for an unknown smoothing
     source     Papineni et al. 2002, section 2.3; Chen and Cherry 2014, methods 1 to 3
     """
     if smoothing not in SMOOTHINGS:
         raise ValueError(f"expected one of {sorted(SMOOTHINGS)}, got {smoothing!r}")
-    k = SMOOTHINGS[smoothing] if value is None else value
+    k = SMOOTHINGS[smoothing]
     brevity = 1.0
     if found.written < found.true:
         brevity = math.exp(1 - found.true / found.written) if found.written else 0.0

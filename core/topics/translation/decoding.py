@@ -52,7 +52,8 @@ class Beam:
     """What a beam found.
 
     nodes     all that were looked at and are worth showing, parents before children
-    finished  places of END nodes, the best first by log-probability over length penalty
+    finished  places of END nodes, the best first by log-probability over length penalty; of open beginnings if none
+              had ended before limit or time were reached
     best      the pieces of the best one, without END
     score     its log-probability divided by the length penalty
     late      the time was up before the search was over

@@ -39,15 +39,15 @@ def attention_map(
     *,
     asked: int,
     hidden: int,
-    picks: Sequence[Sequence[Sequence[int]]],
-    hides: Sequence[Sequence[int]],
+    picks: Sequence[list],
+    hides: Sequence[list],
     sentence: str,
 ) -> Figure:
     """Rows of what is written, columns of what is read; dark is where it looked.
 
     weights  (T, S)
     asked    row that is asked about; hidden: column of the word that is hidden, -1 for none
-    picks    for each row and column what a click says
+    picks    what a click into a row says
     hides    what a click on the sign above a column says, for as many as have one
     """
     figure = draw.figure(height=max(HEIGHT, 114 + 24 * len(target)), sentence=sentence)
@@ -59,7 +59,7 @@ def attention_map(
         showscale=False,
         xgap=1,
         ygap=1,
-        customdata=picks,
+        customdata=[[pick] * len(source) for pick in picks],
         text=[
             [f"“{plain(there)}” looks at “{plain(here)}”: {p:.0%}" for here, p in zip(source, row, strict=True)]
             for there, row in zip(target, weights.tolist(), strict=True)
@@ -115,17 +115,18 @@ def choices_map(
     rows: Sequence[Sequence[tuple[str, float]]],
     stands: Sequence[int],
     *,
-    picks: Sequence[Sequence[Sequence[int]]],
+    picks: Sequence[Sequence[list]] | None,
     sentence: str,
 ) -> Figure:
     """For each place of the translation the likeliest pieces, and how likely they are; a click takes one.
 
     rows    for each place (piece, probability), the likeliest first
     stands  for each place which of them stands there, -1 if none of them does
-    picks   for each place and rank what a click says
+    picks   for each place and rank what a click says; None if none can be taken
     """
     figure = draw.figure(height=max(HEIGHT, 60 + 26 * len(rows)), sentence=sentence)
     ranks = len(rows[0]) if rows else 0
+    promise = "; click to go on from it" if picks else ""
     figure.add_heatmap(
         z=[[p for _, p in row] for row in rows],
         zmin=0,
@@ -135,7 +136,7 @@ def choices_map(
         xgap=2,
         ygap=1,
         customdata=picks,
-        text=[[f"“{plain(piece)}” {p:.1%}; click to go on from it" for piece, p in row] for row in rows],
+        text=[[f"“{plain(piece)}” {p:.1%}{promise}" for piece, p in row] for row in rows],
         hovertemplate="%{text}<extra></extra>",
     )
     for place, row in enumerate(rows):

@@ -4,7 +4,8 @@
     past = network.begin(reading)
     logits, past, weights = network.step(tokens, reading, past)     one token or many at a time
 
-Shapes: B sentences, S source tokens, T target tokens, C width, H heads, D = C / H, V pieces, L layers.
+Shapes: B sentences, S source tokens, T target tokens, C width, H heads, D = C / H, V pieces, L layers. A piece is an
+entry of the vocabulary, a token is a piece at its place in a sentence.
 Every tensor of a `past` and of a reading's `parts` has the sentences in its second dimension.
 """
 

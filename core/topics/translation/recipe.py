@@ -8,7 +8,6 @@ of the training sentences is in traditional script is converted, for which openc
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core import data, loop, store
-from core.topics.translation import bleu, decoding, method, words
+from core.topics.translation import asking, bleu, decoding, method, words
 from core.topics.translation.network import BEGIN, END, PAD, UNKNOWN, CTCTranslator, Translator, build
 
 SOURCES = {"de-en": "multi30k", "en-zh": "cmn_eng"}
@@ -67,9 +66,10 @@ class Recipe:
     label_smoothing  see `method.smoothed_loss`
     rate             peak of the learning rate of AdamW
     warm             share of the steps in which it rises
+    weight_decay     of AdamW
     average          decay per step of the running mean of the weights, which is what is kept; 0 keeps the last
-    batch            sentences
-    seeds            runs behind mean and spread; the first one's weights are kept
+    epochs, batch    passes over the sentences, and how many of them at once
+    seeds            runs behind mean and spread; the first one's weights are kept if keep_weights says so
     """
 
     kind: str = "transformer"
@@ -99,7 +99,7 @@ RECIPES = {
     "transformer": Recipe(pieces=5000, dropout=0.3, batch=128, epochs=45),
     "attention": ATTENTION,
     "lstm": LSTM,
-    # Half and twice the width, for the question what size brings; they feed a table.
+    # Half and twice the width, for the question what size brings: they keep their scores alone.
     "small": Recipe(width=64, hidden=256, layers=(2, 2), pieces=5000, seeds=(0,), keep_weights=False),
     "large": Recipe(
         width=256, hidden=1024, pieces=5000, dropout=0.3, rate=1e-3, epochs=25, seeds=(0,), keep_weights=False
@@ -252,14 +252,14 @@ def train(
 def validated(
     network: Translator, *, held_out: tuple[Tensor, Tensor], pairs: Sequence[tuple[str, str]], recipe: Recipe
 ) -> loop.Row:
-    """Loss on the validation sentences, and BLEU of the first of them, decoded greedily."""
+    """Loss on the validation sentences, the mean over hundreds of them, and BLEU of the first, decoded greedily."""
     device = network.embedding.weight.device
     plain = replace(recipe, label_smoothing=0.0)
     parts = [
         loss_of(network, *(table[chosen].to(device) for table in held_out), recipe=plain)
         for chosen in torch.arange(len(held_out[0])).split(100)
     ]
-    found = translate(network, [first for first, _ in pairs], network.words)
+    found = translate(network, [first for first, _ in pairs])
     counted = bleu.together(
         bleu.counts(text, true, tokeniser=TOKENISERS[recipe.direction])
         for text, (_, true) in zip(found, pairs, strict=True)
@@ -267,9 +267,9 @@ def validated(
     return {"validation_loss": float(torch.stack(parts).mean()), "validation_bleu": bleu.bleu(counted).value}
 
 
-def translate(network: Translator, sentences: Sequence[str], pieces: words.LearntWords) -> list[str]:
+def translate(network: Translator, sentences: Sequence[str]) -> list[str]:
     """Many sentences, each piece the likeliest one; sentences of like length together."""
-    sources = [[*ids, END] for ids in pieces.many(sentences)]
+    sources = [[*ids, END] for ids in network.words.many(sentences)]
     order = sorted(range(len(sources)), key=lambda place: len(sources[place]))
     found = [""] * len(sources)
     for first in range(0, len(order), 100):
@@ -280,7 +280,7 @@ def translate(network: Translator, sentences: Sequence[str], pieces: words.Learn
         else:
             written = decoding.greedy(network, asked, limit=decoding.limit_of(asked[-1]))
         for place, ids in zip(part, written, strict=True):
-            found[place] = pieces.text(ids)
+            found[place] = network.words.text(ids)
     return found
 
 
@@ -324,7 +324,7 @@ def evaluate(network: Translator, *, seed: int) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Found:
+class Translations:
     """Translations of all test sentences, by three ways."""
 
     beam: list[str]
@@ -333,18 +333,18 @@ class Found:
 
 
 @lru_cache(maxsize=1)  # scores and companions ask for the same
-def measured(network: Translator) -> Found:
+def measured(network: Translator) -> Translations:
     """Translate the test sentences of the network's direction."""
     examples = corpus(network.direction)
     sentences = [first for first, _ in examples.test]
-    greedy = translate(network, sentences, network.words)
+    greedy = translate(network, sentences)
     best = greedy
     if not isinstance(network, CTCTranslator):
         best = [
             network.words.text(decoding.beam(network, [*ids, END], width=BEAM, alpha=1.0).best)
             for ids in network.words.many(sentences)
         ]
-    return Found(best, greedy, memory(examples.train, sentences))
+    return Translations(best, greedy, memory(examples.train, sentences))
 
 
 def memory(train: Sequence[tuple[str, str]], sentences: Sequence[str]) -> list[str]:
@@ -484,7 +484,8 @@ def companions(network: Translator) -> dict[str, dict[str, Tensor] | bytes]:
     expected.safetensors  a small input and its output, so that any copy can be checked without data
     outputs.json          the first STORED test sentences with reference and translations (beam, greedy, memory)
     counts.safetensors    n-gram counts of all test sentences by each way, (N, 10), see `bleu.Counts.row`
-    failure.json          the strongest case among OUTSIDE, of a translator from German, or null
+    failure.json          the strongest case among OUTSIDE, of a translator from German, or null; the page shows the
+                          Transformer's
     glossary.json         of a translator into Chinese: what Chinese words mean
     """
     examples, found = corpus(network.direction), measured(network)
@@ -533,20 +534,14 @@ def find_failure(network: Translator) -> dict[str, Any] | None:
     """
     cases = []
     for sentence, meaning in OUTSIDE:
-        source = [*network.words.ids(sentence), END]
-        if isinstance(network, CTCTranslator):
-            [written] = decoding.fill(network, [source])
-        else:
-            written = list(decoding.write(network, source, weigh=False))
-        text = network.words.text([piece.piece for piece in written if piece.piece != END])
-        sure = math.exp(sum(float(piece.log_p[piece.piece]) for piece in written) / max(len(written), 1))
+        found = asking.translation(network, asking.ask(network, sentence), asking.Settings())
         cases.append(
             {
                 "sentence": sentence,
                 "meaning": meaning,
-                "translation": text,
-                "kept": method.kept(text, meaning),
-                "sure": sure,
+                "translation": found.text,
+                "kept": method.kept(found.text, meaning),
+                "sure": asking.numbers(found)["sure"],
             }
         )
     wrong = [case for case in cases if case["kept"] <= 0.4 and case["sure"] >= 0.3]  # type: ignore[operator]

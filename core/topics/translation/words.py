@@ -4,7 +4,6 @@ Pieces are learnt from the training sentences of both languages together (byte-p
 al. 2016, arXiv:1508.07909); Chinese is cut into its characters, since it writes no spaces.
 """
 
-import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -92,6 +91,7 @@ class LearntWords(Words):
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
+        tokenizer.encode_special_tokens = True  # a visitor who types "</s>" means these letters
 
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
@@ -243,8 +243,3 @@ def glossed(sentence: str, glossary: Mapping[str, str]) -> list[tuple[str, str]]
         found.append((term, glossary.get(term, "")))
         place += len(term)
     return found
-
-
-def glossary(content: bytes | str) -> dict[str, str]:
-    """The glossary that a run carries, from its glossary.json."""
-    return json.loads(content)
