@@ -143,7 +143,7 @@ def test_the_longest_sentence_is_translated(kind):
     if kind == "ctc":
         assert net(torch.tensor([source])).shape[1] == 2 * len(source)
     else:
-        written = list(decoding.write(net, source, forced=dict.fromkeys(range(decoding.LIMIT), 5)))
+        written = list(decoding.write(net, source, choose=lambda _: 5))
         assert len(written) == decoding.LIMIT
 
 
@@ -309,13 +309,29 @@ def test_a_beam_whose_time_is_up_gives_the_best_it_has(stepping):
 
 def test_a_forced_beginning_is_kept(stepping):
     for prefix in ([6], [6, 7, 8]):
-        assert list(decoding.beam(stepping, SOURCES[0], width=3, limit=9, prefix=prefix).best[: len(prefix)]) == prefix
-        forced = dict(enumerate(prefix))
-        written = [piece.piece for piece in decoding.write(stepping, SOURCES[0], forced=forced, limit=9)]
-        assert written[: len(prefix)] == prefix
-    greedy = next(decoding.write(stepping, SOURCES[0], limit=9)).piece
-    written = [piece.piece for piece in decoding.write(stepping, SOURCES[0], forced={1: 9}, limit=9)]
-    assert written[:2] == [greedy, 9]
+        found = decoding.beam(stepping, SOURCES[0], width=3, limit=9, prefix=prefix)
+        assert list(found.best[: len(prefix)]) == prefix
+
+
+def test_a_translation_retold_at_once_is_as_it_was_written_piece_by_piece(stepping):
+    pieces = iter([6, 7, 8, 30, END])
+    written = list(decoding.write(stepping, SOURCES[0], choose=lambda _: next(pieces)))
+    retold = decoding.retold(stepping, SOURCES[0], [6, 7, 8, 30, END])
+    assert [said.piece for said in retold] == [said.piece for said in written]
+    for ours, theirs in zip(retold, written, strict=True):
+        torch.testing.assert_close(ours.log_p, theirs.log_p, atol=1e-5, rtol=1e-5)
+        assert (ours.weights is None) == (theirs.weights is None) == (not stepping.weighing)
+        if theirs.weights is not None:
+            torch.testing.assert_close(ours.weights, theirs.weights, atol=1e-5, rtol=1e-5)
+
+
+def test_a_beam_says_whether_its_sentence_ended(stepping):
+    cut = decoding.beam(stepping, SOURCES[0], width=2, limit=2, prefix=[6])
+    ends = {cut.nodes[place].piece == END for place in cut.finished}
+    assert (cut.pieces[-1] == END) == ends.pop()
+    assert len(cut.pieces) <= 2
+    whole = decoding.beam(made("transformer", 3), SOURCES[0], width=4)
+    assert whole.pieces == (*whole.best, END) or len(whole.best) == decoding.limit_of(SOURCES[0])
 
 
 def test_the_same_seed_draws_the_same_sentence(stepping):

@@ -22,7 +22,7 @@ from core import published as shelves
 from core.card import PublishedImageNet
 from core.topics.translation import decoding
 from core.topics.translation.card import PUBLISHED, PublishedTranslator
-from core.topics.translation.network import BEGIN, END
+from core.topics.translation.network import BEGIN, END, PAD, UNKNOWN
 from core.topics.translation.published import SHELF, Loaded
 from core.vision import torchvision  # noqa: F401
 
@@ -188,6 +188,22 @@ def test_a_beam_of_one_is_greedy(hub: Hub) -> None:
     source = [*network.words.ids(GERMAN[1]), END]
     [greedy] = decoding.greedy(network, [source], limit=15)
     assert list(decoding.beam(network, source, width=1, limit=15).best) == greedy
+
+
+def test_a_beam_is_that_of_generate(hub: Hub) -> None:
+    """Without a length penalty: the likeliest of the sentences that four beginnings lead to."""
+    network = loaded().network
+    for sentence in GERMAN:
+        source = [*network.words.ids(sentence), END]
+        with torch.inference_mode():
+            theirs = network.model.generate(
+                input_ids=torch.tensor([source]), num_beams=4, length_penalty=0.0, early_stopping=True,
+                max_new_tokens=15, do_sample=False, forced_eos_token_id=None, forced_bos_token_id=None,
+                decoder_start_token_id=BEGIN, pad_token_id=PAD, eos_token_id=END,
+                bad_words_ids=[[PAD], [BEGIN], [UNKNOWN]],
+            )[0, 1:].tolist()  # fmt: skip
+        ours = decoding.beam(network, source, width=4, alpha=0.0, limit=15)
+        assert list(ours.pieces) == theirs
 
 
 def test_words_stand_where_they_were_typed(hub: Hub) -> None:

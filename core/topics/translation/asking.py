@@ -169,8 +169,7 @@ def translations(network: Translator, asked: Asked, settings: Settings) -> Itera
         return
     if settings.decoding == "beam":
         beam, pieces = grown(network, asked, settings)
-        written = list(decoding.write(network, asked.ids, forced=dict(enumerate(pieces))))
-        yield found_of(network, asked, written, beam)
+        yield found_of(network, asked, decoding.retold(network, asked.ids, pieces), beam)
         return
     base: decoding.Choose = decoding.best_piece
     if settings.decoding == "sampling":
@@ -182,7 +181,7 @@ def translations(network: Translator, asked: Asked, settings: Settings) -> Itera
         yield found_of(network, asked, written)
 
 
-def grown(network: Translator, asked: Asked, settings: Settings) -> tuple[Beam | None, list[int]]:
+def grown(network: Translator, asked: Asked, settings: Settings) -> tuple[Beam | None, Sequence[int]]:
     """What a beam finds, and its pieces; no beam if the sentence's end was chosen.
 
     A chosen piece stands at its place in the sentence that the beam had found without it, and the beam is grown
@@ -198,16 +197,14 @@ def grown(network: Translator, asked: Asked, settings: Settings) -> tuple[Beam |
     )
     found = search()
     for place, rank in sorted(dict(settings.wanted).items()):
-        pieces = [*found.best, END]
-        if place > min(len(pieces), decoding.limit_of(asked.ids) - 1):
+        if place > min(len(found.pieces), decoding.limit_of(asked.ids) - 1):
             break
-        forced = dict(enumerate(pieces[: place - 1]))
-        *_, there = decoding.write(network, asked.ids, forced=forced, limit=place, weigh=False)
-        prefix = [*pieces[: place - 1], int(there.log_p.topk(rank).indices[-1])]
+        there = decoding.retold(network, asked.ids, found.pieces[:place])[-1]
+        prefix = [*found.pieces[: place - 1], int(there.log_p.topk(rank).indices[-1])]
         if prefix[-1] == END:
             return None, prefix
         found = search(prefix=prefix)
-    return found, [*found.best, END]
+    return found, found.pieces
 
 
 def translation(network: Translator, asked: Asked, settings: Settings) -> Found:

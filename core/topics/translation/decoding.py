@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,6 +65,11 @@ class Beam:
     score: float
     late: bool
 
+    @property
+    def pieces(self) -> tuple[int, ...]:
+        """The pieces of the best one, END included unless limit or time cut it off."""
+        return (*self.best, END) if self.nodes[self.finished[0]].piece == END else self.best
+
 
 def limit_of(source: Sequence[int]) -> int:
     """After how many pieces a translation is ended: nothing that was learnt is twice as long and ten pieces more."""
@@ -96,7 +101,6 @@ def write(
     source: Sequence[int],
     *,
     choose: Choose = best_piece,
-    forced: Mapping[int, int] | None = None,
     limit: int | None = None,
     weigh: bool = True,
 ) -> Iterator[Written]:
@@ -104,21 +108,32 @@ def write(
 
     source  pieces of the sentence, END included
     choose  picks from the log-probabilities
-    forced  place -> piece that must stand there, whatever the network says
     limit   pieces after which it is ended, `limit_of` the source by default
     yields  Written, the last one END unless the limit was reached
     """
     reading = network.read(padded([source]))
     past, piece = network.begin(reading), BEGIN
-    for place in range(limit_of(source) if limit is None else limit):
+    for _ in range(limit_of(source) if limit is None else limit):
         logits, past, weights = network.step(torch.tensor([[piece]]), reading, past, weigh=weigh and network.weighing)
         log_p = allowed(logits[0, -1]).log_softmax(dim=-1)
-        piece = (forced or {}).get(place, -1)
-        if piece < 0:
-            piece = choose(log_p)
+        piece = choose(log_p)
         yield Written(piece, log_p, None if weights is None else weights[0, :, :, 0])
         if piece == END:
             return
+
+
+@torch.inference_mode()
+def retold(network: Translator, source: Sequence[int], pieces: Sequence[int]) -> list[Written]:
+    """What the network says at each place of a translation that is known already, all places at once.
+
+    source  pieces of the sentence, END included; pieces: those of the translation, at least one
+    """
+    reading = network.read(padded([source]))
+    given = torch.tensor([[BEGIN, *pieces[:-1]]])
+    logits, _, weights = network.step(given, reading, network.begin(reading), weigh=network.weighing)
+    log_p = allowed(logits[0]).log_softmax(dim=-1)
+    looked = [None] * len(pieces) if weights is None else weights[0].unbind(dim=2)
+    return [Written(*said) for said in zip(pieces, log_p, looked, strict=True)]
 
 
 def allowed(logits: Tensor) -> Tensor:
