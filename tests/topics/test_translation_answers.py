@@ -362,35 +362,36 @@ def test_a_click_above_a_column_hides_its_word_and_another_shows_it(app):
 
 
 @here
-def test_the_bleu_room_says_what_bleu_says():
-    text = html.unescape(playground.scored("the cat <b>sat</b>", "the cat sat down", "floor"))
+def test_the_bleu_room_says_what_bleu_says(app):
+    text = html.unescape(app.scored("the cat <b>sat</b>", "the cat sat down", "floor"))
     found = bleu.counts("the cat <b>sat</b>", "the cat sat down", tokeniser="13a")
     assert f"{bleu.bleu(found, smoothing='floor', effective=True).value:.2f}" in text
-    assert "&lt;" in playground.scored("<", "x", "exp")
+    assert "&lt;" in app.scored("<", "x", "exp")
     with pytest.raises(ValueError, match="Smoothing"):
-        playground.scored("a", "b", "magic")
-    for system, (run, way) in playground.SYSTEMS.items():
+        app.scored("a", "b", "magic")
+    for system, (run, way) in app.SYSTEMS.items():
         rows = store.load(run).tensors("counts.safetensors")[way].tolist()
-        row = playground.ranking(9999).split(f"<th scope='row'>{system}</th>")[1].split("</tr>")[0]
+        assert len(rows) == app.TESTED
+        row = playground.ranking(app.curves(), app.TESTED).split(f"<th scope='row'>{system}</th>")[1].split("</tr>")[0]
         assert f"<td>{bleu.bleu(bleu.together(rows)).value:.2f}</td>" in row
-        ours, true = playground.translated(3, system)
+        ours, true = app.translated(3, system)
         assert bleu.counts(ours, true, tokeniser="13a").row() == rows[3], "texts and counts are of the same sentences"
     for place, system in ((100, "LSTM"), (-1, "LSTM"), (0, "nobody"), (None, "LSTM")):
         with pytest.raises(ValueError, match="expected"):
-            playground.translated(place, system)
+            app.translated(place, system)
 
 
 @here
-def test_where_the_smoothing_decides_is_so():
+def test_where_the_smoothing_decides_is_so(app):
     """What the page says is found again in its own tables."""
     found = re.findall(
         r"first (\d+) test sentences .*?, by the (BLEU|mean)[^:]*: with (\S+) “([^”]+)” is ahead of “([^”]+)”, "
         r"with (\S+) behind",
-        playground.flips(),
+        playground.flips(app.curves()),
     )
     assert found, "these systems are close enough"
     for sentences, score, ahead, ours, theirs, behind in found:
-        table = playground.ranking(int(sentences)).split("<table")[1 if score == "BLEU" else 2]
+        table = playground.ranking(app.curves(), int(sentences)).split("<table")[1 if score == "BLEU" else 2]
         columns = list(bleu.SMOOTHINGS)
         lines = {
             system: [float(cell) for cell in re.findall(r"<td>([\d.]+)</td>", line)]

@@ -1,47 +1,16 @@
 """BLEU taken apart: one sentence run by run, and systems ranked under each smoothing, as HTML for the page."""
 
 import itertools
-import json
-from functools import cache
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from core import store
-from core.card import Refused
 from core.topics.translation import bleu
-from core.topics.translation.card import RUNS
 
-# Who translated the test sentences that BLEU is taken apart with -> run and way.
-SYSTEMS = {
-    "Transformer, beam": (RUNS["transformer"], "beam"),
-    "Transformer, greedy": (RUNS["transformer"], "greedy"),
-    "LSTM with attention": (RUNS["attention"], "beam"),
-    "all at once (CTC)": (RUNS["ctc"], "beam"),
-    "LSTM": (RUNS["lstm"], "beam"),
-    "translation memory": (RUNS["transformer"], "memory"),
-}
-
-
-@cache
-def outputs(run: str) -> list[dict[str, str]]:
-    """The stored test sentences of a run with their translations."""
-    return json.loads(store.load(run).path("outputs.json").read_text(encoding="utf-8"))
-
-
-def translated(place: int, system: str) -> tuple[str, str]:
-    """One of the stored test sentences as a system translates it, and its reference; raises Refused for no such."""
-    if system not in SYSTEMS:
-        raise Refused(f"Translated by: expected one of {', '.join(SYSTEMS)}.")
-    run, way = SYSTEMS[system]
-    rows = outputs(run)
-    if not isinstance(place, int) or not 0 <= place < len(rows):
-        raise Refused(f"A test sentence: expected a number from 0 to {len(rows) - 1}.")
-    return rows[place][way], rows[place]["reference"]
+Curves = dict[bool, dict[str, list[float]]]
 
 
 def scored(ours: str, true: str, smoothing: str) -> str:
-    """One sentence's BLEU, its matches marked; raises Refused for an unknown smoothing."""
-    if smoothing not in bleu.SMOOTHINGS:
-        raise Refused(f"Smoothing: expected one of {', '.join(bleu.SMOOTHINGS)}.")
+    """One sentence's BLEU, its matches marked; raises ValueError for an unknown smoothing."""
     found = bleu.counts(ours, true, tokeniser="13a")
     words_ = "".join(
         f"<span class='{'mark' if longest else 'none'}' title='in a shared run of {longest}' "
@@ -64,23 +33,25 @@ def scored(ours: str, true: str, smoothing: str) -> str:
     )
 
 
-@cache
-def curves(system: str, mean: bool) -> dict[str, list[float]]:
-    """Smoothing -> BLEU of the first 1, 2, 3 … test sentences, see `bleu.running`."""
-    run, way = SYSTEMS[system]
-    rows = store.load(run).tensors("counts.safetensors")[way].tolist()
-    return {smoothing: bleu.running(rows, smoothing=smoothing, mean=mean) for smoothing in bleu.SMOOTHINGS}
+def curves(rows: Sequence[Sequence[int]]) -> Curves:
+    """BLEU of a system on the first 1, 2, 3 … sentences: in the mean or not -> smoothing -> `bleu.running`.
+
+    rows  of counts, sentence by sentence, see `bleu.Counts.row`
+    """
+    return {
+        mean: {smoothing: bleu.running(rows, smoothing=smoothing, mean=mean) for smoothing in bleu.SMOOTHINGS}
+        for mean in (False, True)
+    }
 
 
-@cache
-def flips() -> str:
-    """Where the smoothing decides which of two systems is better: the largest such test."""
+def flips(systems: Mapping[str, Curves]) -> str:
+    """Where the smoothing decides which of two systems is better: the largest such test, for either way to sum up."""
     said = ""
     for mean, score in ((False, "BLEU of all together"), (True, "mean of the sentences' own BLEU")):
         found = (
             (flip, ours, theirs)
-            for ours, theirs in itertools.combinations(SYSTEMS, 2)
-            if (flip := bleu.find_flip(curves(ours, mean), curves(theirs, mean)))
+            for ours, theirs in itertools.combinations(systems, 2)
+            if (flip := bleu.find_flip(systems[ours][mean], systems[theirs][mean]))
         )
         flip, ours, theirs = max(found, key=lambda case: case[0].sentences, default=(None, "", ""))
         if flip:
@@ -91,9 +62,8 @@ def flips() -> str:
     return said or "<p>On these test sentences no smoothing changes which system is ahead.</p>"
 
 
-def ranking(sentences: int) -> str:
-    """BLEU of the first test sentences, together and in the mean, by system and smoothing; from 1 to all of them."""
-    sentences = min(max(sentences, 1), len(curves(next(iter(SYSTEMS)), False)["none"]))
+def ranking(systems: Mapping[str, Curves], sentences: int) -> str:
+    """BLEU of so many sentences, from the first on, together and in the mean, by system and smoothing."""
     head = "".join(f"<th scope='col'>{smoothing}</th>" for smoothing in bleu.SMOOTHINGS)
     tables = ""
     for mean, caption in (
@@ -102,9 +72,9 @@ def ranking(sentences: int) -> str:
     ):
         lines = (
             f"<tr><th scope='row'>{system}</th>"
-            + "".join(f"<td>{curve[sentences - 1]:.2f}</td>" for curve in curves(system, mean).values())
+            + "".join(f"<td>{curve[sentences - 1]:.2f}</td>" for curve in found[mean].values())
             + "</tr>"
-            for system in SYSTEMS
+            for system, found in systems.items()
         )
         tables += (
             f"<table class='scores'><caption>{caption}</caption><tr><th scope='col'>translated by</th>{head}</tr>"
