@@ -146,22 +146,23 @@ def said(values: Mapping[str, Value], own: str, model: Translator, found: Found,
     """
     shown = [piece for piece in found.written if piece.piece != END]
     target = spelled(model, found)
-    weights = found.attention()
+    part = part_of(values)
+    weights = found.attention(**part)
     place = min(int(values["word"]), max(len(target), 1)) - 1
     numbers: dict[str, Any] = {
-        "translation": found.text, "pieces": len(shown), **asking.numbers(found),
+        "translation": found.text, "pieces": len(shown), **asking.numbers(found, **part),
     }  # fmt: skip
     tiles = [Tile("sure", f"{numbers['sure']:.0%}", "sure of its pieces, in the mean")]
-    if found.beam is not None:
-        tiles.append(Tile("log_p", f"{numbers['log_p']:.2f}", "log-probability of the whole"))
+    if isinstance(model, CTCTranslator):
+        tiles.append(Tile("least", f"{numbers['least']:.0%}", f"sure of the least sure of {len(shown)} pieces"))
     else:
-        tiles.append(Tile("least", f"{numbers['least']:.0%}", f"of the least sure of {len(found.written)}"))
+        tiles.append(Tile("log_p", f"{numbers['log_p']:.2f}", "log-probability of the whole"))
     source = [*(word.text for word in found.asked.words), "(end)"]
     if weights is not None and target:
         most = int(weights[place].argmax())
         numbers |= {"looks_at": source[most], "share": float(weights[place, most])}
         tiles.append(Tile("word", source[most], f"is where “{target[place]}” looked most, {weights[place, most]:.0%}"))
-        tiles.append(Tile("spread", f"{numbers['spread']:.1f}", "words that a word looks at"))
+        tiles.append(Tile("spread", f"{numbers['spread']:.1f}", "words that each word looks at"))
     shown_text, meaning = sample(str(values["sentence"]), direction_of(values))
     meaning = "" if own else meaning
     if meaning:
@@ -179,6 +180,12 @@ def said(values: Mapping[str, Value], own: str, model: Translator, found: Found,
     extras = [{"own": own, "shown": shown_text}, written(model, found, meaning, place)]
     idle = idle_of(values, model, found)
     return Answer(draw.to_json(figure), tiles, numbers, rows, extras, " ".join(filter(None, remarks)), idle)
+
+
+def part_of(values: Mapping[str, Value]) -> dict[str, int]:
+    """Which layer and head is shown, from 1; 0 for the mean over all, which also stands where no map is shown."""
+    shown = values["view"] == "attention"
+    return {name: int(values[name]) if shown else 0 for name in ("layer", "head")}
 
 
 def spelled(model: Translator, found: Found) -> list[str]:
@@ -234,7 +241,7 @@ def drawn(
         remark = "No beam was followed, so there is no tree: shown is what else it considered."
     if view == "attention" and not model.weighing:
         remark = "An LSTM without attention looks nowhere: shown is what else it considered."
-    weights = found.attention(int(values["layer"]), int(values["head"]))
+    weights = found.attention(**part_of(values))
     if view != "attention" or weights is None:
         return remark, choices(values, model, found, sentence)
     for name, count in zip(("layer", "head"), found.looked, strict=True):
@@ -368,7 +375,7 @@ def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str
     if piece.weights is not None:
         looked = piece.weights.mean(dim=(0, 1))
         most = int(looked.argmax())
-        name = "the end" if most == len(asked.ids) - 1 else f"“{escape(model.words.piece(asked.ids[most]))}”"
+        name = "the end" if most == len(asked.ids) - 1 else f"“{escape(named(model, asked.ids[most]))}”"
         steps.append(f"All layers and heads together look at {name} most, {float(looked[most]):.0%}.")
     return [
         *steps,
@@ -394,7 +401,7 @@ model = words.translator(store.load("{run}"))"""
     return f"""{load}
 asked = asking.ask(model, {text!r}, mask={values["mask"]})
 found = asking.translation(model, asked, asking.{settings_of(values)!r})
-print(found.text, asking.numbers(found))"""
+print(found.text, asking.numbers(found, {", ".join(f"{name}={number}" for name, number in part_of(values).items())}))"""
 
 
 def heads(values: dict[str, Value], own: str) -> Iterator[str]:
@@ -457,10 +464,10 @@ def bleu_room(space: Space) -> None:
         reference = gr.Textbox(first[1], label="Reference", max_length=500, elem_id="bleu-reference")
     with gr.Row():
         smoothing = gr.Radio(list(bleu.SMOOTHINGS), value="exp", label="Smoothing", elem_id="bleu-smoothing")
-        count = gr.Slider(1, TESTED, 10, step=1, label="Test sentences", buttons=["reset"], elem_id="bleu-count")
+        count = gr.Slider(1, TESTED, TESTED, step=1, label="Test sentences", buttons=["reset"], elem_id="bleu-count")
     gr.HTML(playground.flips(curves()))
     said = gr.HTML(scored(*first, "exp"), elem_id="bleu-said")
-    many = gr.HTML(playground.ranking(curves(), 10), elem_id="bleu-many")
+    many = gr.HTML(playground.ranking(curves(), TESTED), elem_id="bleu-many")
 
     def take(values: dict[str, Value], _: str, place: int, name: str, way: str) -> Iterator[dict[Any, Any]]:
         ours, true = translated(place, name)
@@ -491,8 +498,8 @@ def measured() -> draw.Figure:
 
 
 def widgets(first: Answer) -> Widgets:
-    """The input column: the sentence, and what became of it."""
-    view = sentence_input("The sentence", first.extras[0]["shown"], longest=asking.LONGEST, keys="äöüß")
+    """The input column: the sentence, and what became of it. What is too long fits in, for it is refused in words."""
+    view = sentence_input("The sentence", first.extras[0]["shown"], longest=2 * asking.LONGEST, keys="äöüß")
     result = gr.HTML(first.extras[1], elem_id="written")
     return Widgets(own=view, extras=[view, result])
 

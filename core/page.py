@@ -111,8 +111,10 @@ class Space(Moves):
                     for place in range(4)
                 ]
         with gr.Row(elem_id="actions", elem_classes="row-of-buttons"):
-            parts["back"] = gr.Button("Step back", size="sm", elem_id="tour-back", interactive=False)
-            parts["next"] = gr.Button("Next step", size="sm", elem_id="tour-next")
+            parts["back"] = gr.Button(
+                "Step back", size="sm", elem_id="tour-back", elem_classes="part-of-tour", interactive=False
+            )
+            parts["next"] = gr.Button("Next step", size="sm", elem_id="tour-next", elem_classes="part-of-tour")
             parts["pin"] = gr.Button("Pin as A", size="sm", elem_id="pin")
             parts["copy"] = gr.Button("Copy link", size="sm", elem_id="copy")
             parts["offer"] = gr.Button("Save", size="sm", elem_id="save-button")

@@ -226,16 +226,30 @@ def test_of_a_long_sentence_only_some_steps_are_drawn(app):
 def test_what_the_tour_says_is_so(app):
     steps = app.CARD.tour
     shown = [say(app, **{**step.set, **step.then}) for step in steps]
-    model = app.networks()[app.RUNS["transformer"]]
-    found = asking.translation(model, asking.ask(model, app.sample("guitar", "de-en")[0]), Settings())
-    assert app.spelled(model, found)[steps[0].then["word"] - 1] == "guitar"
-    assert shown[0].numbers["looks_at"] == "Gitarre"
+    long = [say(app, sentence="long", network=name).numbers["kept"] for name in ("lstm", "attention", "transformer")]
+    assert shown[0].numbers["translation"].startswith("An older man in a blue jacket is sitting on a bench")
+    assert shown[0].numbers["kept"] == long[0] < min(long[1:]) - 0.2
     greedy = say(app, **{**steps[1].set, **steps[1].then, "decoding": "greedy"})
     assert shown[1].numbers["log_p"] > greedy.numbers["log_p"] + 0.1
     ball = say(app, **steps[2].set)
-    assert ball.numbers["looks_at"] == "Ball"
-    assert "ball" in ball.numbers["translation"].split()
-    assert "ball" not in shown[2].numbers["translation"].split()
+    assert ball.numbers["looks_at"] == "mit"
+    assert ball.numbers["translation"].split()[3] == "with"
+    assert shown[2].numbers["translation"] == ball.numbers["translation"]
+    assert shown[2].numbers["changed"] == 0
+    without = say(app, **{**steps[2].set, "mask": 7})
+    assert "Ball is hidden" in without.figure["layout"]["meta"]["sentence"]
+    assert "ball" not in without.numbers["translation"].split()
+    sure = [say(app, sentence=name).numbers["sure"] for name in ("guitar", "dogs", "ball", "bench", "long")]
+    assert shown[3].numbers["sure"] < min(sure), "less sure than of a caption"
+
+
+@here
+def test_the_tiles_are_of_the_head_that_is_shown(app):
+    mean, one, unseen = say(app), say(app, layer=1, head=4), say(app, layer=1, head=4, view="choices")
+    row = one.figure["data"][0]["z"][1]
+    assert one.numbers["share"] == pytest.approx(max(row), abs=1e-3)
+    assert one.numbers["share"] != mean.numbers["share"] == unseen.numbers["share"]
+    assert one.numbers["spread"] != mean.numbers["spread"] == unseen.numbers["spread"]
 
 
 @here
@@ -385,20 +399,21 @@ def test_the_bleu_room_says_what_bleu_says(app):
 def test_where_the_smoothing_decides_is_so(app):
     """What the page says is found again in its own tables."""
     found = re.findall(
-        r"first (\d+) test sentences .*?, by the (BLEU|mean)[^:]*: with (\S+) “([^”]+)” is ahead of “([^”]+)”, "
-        r"with (\S+) behind",
+        r"first (\d+) test sentences .*?, by the (BLEU|mean)[^:]*: “([^”]+)” against “([^”]+)” has "
+        r"([\d.]+) against ([\d.]+) with (\S+), ([\d.]+) against ([\d.]+) with (\S+)\.<",
         playground.flips(app.curves()),
     )
     assert found, "these systems are close enough"
-    for sentences, score, ahead, ours, theirs, behind in found:
+    for sentences, score, ours, theirs, *cases in found:
         table = playground.ranking(app.curves(), int(sentences)).split("<table")[1 if score == "BLEU" else 2]
-        columns = list(bleu.SMOOTHINGS)
         lines = {
-            system: [float(cell) for cell in re.findall(r"<td>([\d.]+)</td>", line)]
+            system: dict(zip(bleu.SMOOTHINGS, re.findall(r"<td>([\d.]+)</td>", line), strict=True))
             for system, line in re.findall(r"scope='row'>([^<]+)</th>(.*?)</tr>", table)
         }
-        assert lines[ours][columns.index(ahead)] >= lines[theirs][columns.index(ahead)]
-        assert lines[ours][columns.index(behind)] <= lines[theirs][columns.index(behind)]
+        assert [lines[ours][cases[2]], lines[theirs][cases[2]]] == cases[:2]
+        assert [lines[ours][cases[5]], lines[theirs][cases[5]]] == cases[3:5]
+        assert float(cases[0]) > float(cases[1])
+        assert float(cases[3]) < float(cases[4])
 
 
 @here

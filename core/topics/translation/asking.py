@@ -224,9 +224,10 @@ def chooser(base: decoding.Choose, wanted: Sequence[tuple[int, int]]) -> decodin
     return choose
 
 
-def numbers(found: Found) -> dict[str, float]:
+def numbers(found: Found, *, layer: int = 0, head: int = 0) -> dict[str, float]:
     """What the translator says of its translation.
 
+    layer, head  whose attention is measured, from 1; 0 for the mean over all
     returns nat     mean surprise per piece, -log p; of no pieces at all, all four are 0
             log_p   log-probability of the whole translation
             sure    geometric mean of the pieces' probabilities, exp(-nat)
@@ -238,7 +239,7 @@ def numbers(found: Found) -> dict[str, float]:
         return dict.fromkeys(("nat", "log_p", "sure", "least"), 0.0)
     nat = -sum(log_p) / len(log_p)
     said = {"nat": nat, "log_p": sum(log_p), "sure": math.exp(-nat), "least": math.exp(min(log_p))}
-    weights = found.attention()
+    weights = found.attention(layer, head)
     if weights is not None:
         said["spread"] = float(method.entropy(weights).exp().mean())
     return said

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 ORDER = 4
+VISIBLE = 0.05  # a smaller difference of BLEU is none that anybody reports
 SMOOTHINGS = {"none": None, "floor": 0.1, "add-k": 1.0, "exp": None}  # and the value that each takes
 LOG_ZERO = -9_999_999_999.0  # what sacreBLEU takes for log 0; a mean over four orders stays 0 to all digits
 
@@ -201,11 +202,12 @@ def find_flip(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequenc
     """On how many sentences does the smoothing still decide which of two systems is better?
 
     first, second  smoothing -> BLEU of the first 1, 2, 3 … sentences, see `running`
-    returns        the largest such test, since large ones are trusted; None if all smoothings always agree
+    returns        the largest such test on which both differ by more than VISIBLE, since large ones are trusted; None
+                   if there is none
     """
     for place in reversed(range(len(first["none"]))):
         gaps = {name: first[name][place] - second[name][place] for name in SMOOTHINGS}
         ahead, behind = max(gaps, key=gaps.__getitem__), min(gaps, key=gaps.__getitem__)
-        if gaps[ahead] > 1e-9 and gaps[behind] < -1e-9:
+        if gaps[ahead] > VISIBLE and gaps[behind] < -VISIBLE:
             return Flip(place + 1, ahead, behind)
     return None

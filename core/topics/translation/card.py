@@ -350,14 +350,16 @@ CARD = Card(
     ),
     tour=(
         Step(
-            ask="The Transformer writes “guitar”. Which German word has it looked at most just then?",
-            choices=("the one before: spielt", "Gitarre", "all about alike"),
+            ask="The LSTM of 2014 has to keep a whole sentence in one state before it writes the first word. What "
+            "becomes of a long sentence?",
+            choices=("the same, only worse English", "it begins well, then makes things up", "it stops half-way"),
             right=1,
-            set={"view": "choices"},
-            then={"view": "attention", "word": 6},
-            look="The framed row of the map. Then choose single layers and heads under More controls: they differ.",
-            why="In the mean over heads a word looks at what it translates. A single head may look at the end of the "
-            "sentence, at the neighbour, or at nothing in particular; nobody told it what for.",
+            set={},
+            then={"sentence": "long", "network": "lstm", "view": "choices"},
+            look="The translation beside its meaning. Then choose the other networks for the same sentence.",
+            why="One state has to hold the jacket, the bench, the newspaper and two children; what does not fit in is "
+            "replaced by what captions usually say. Attention looks back at the sentence for every word: compare the "
+            "BLEU of the shortest and of the longest third under Scores.",
         ),
         Step(
             ask="Greedy takes the likeliest piece each time. A beam follows five beginnings at once. Is its sentence "
@@ -367,33 +369,35 @@ CARD = Card(
             set={"sentence": "bench"},
             then={"sentence": "bench", "decoding": "beam", "alpha": 0.0, "view": "tree"},
             look="The tree: each round the five best go on, hollow ones are given up. The tile has the log-probability "
-            "of the whole sentence: compare it with a beam width of 1, which is greedy.",
+            "of the whole sentence: compare it with greedy decoding. Likelier is not always better English.",
             why="The beam keeps a beginning that looks second best and wins in the end. It may also give up the one "
             "that greedy would have followed, so there is no guarantee; Scores have the share, and what it is worth in "
             "BLEU. A length penalty is set to 0 here: with it, longer sentences win that are less likely.",
         ),
         Step(
-            ask="A word looked at one German word most. That word is hidden. Does the translation of it change?",
-            choices=("always", "often, not always", "never"),
+            ask="The Transformer wrote “with” while it looked at “mit” most. Now “mit” is hidden from it: an unknown "
+            "sign stands in its place. What becomes of “with”?",
+            choices=("it goes", "it stays", "the sentence breaks off there"),
             right=1,
-            set={"sentence": "ball", "word": 7},
-            then={"sentence": "ball", "word": 7, "mask": 7},
-            look="The struck word above the map, and what became of the translation.",
-            why="The encoder has mixed the whole sentence into what stands at every place, so the rest often says "
-            "enough, and the decoder goes by what it wrote, too. Scores have the share of words that change, beside "
-            "the share when another word is hidden. Whether attention explains is disputed (see the two papers).",
+            set={"sentence": "ball", "word": 4},
+            then={"sentence": "ball", "word": 4, "mask": 4},
+            look="The struck word above the map, and how many words went. Then hide Ball, by the × above it.",
+            why="The encoder has mixed the whole sentence into what stands at every place, and the decoder goes by what "
+            "it wrote, too: the rest says enough. Of Ball it does not. So where a word looked tells something, but is "
+            "not the reason; Scores have the share of words that change, beside the share when another word is hidden. "
+            "Whether attention explains is disputed (see the two papers).",
         ),
         Step(
             ask="The network has read captions of photographs only. Now it gets a correct German sentence about "
             "something that is in no photograph: taxes, a lawsuit, a medicine. What does it write?",
-            choices=("a good translation", "that it does not know", "something else, quite surely"),
+            choices=("a good translation", "that it does not know", "something else, without a warning"),
             right=2,
             set={},
             then={"sentence": "strongest"},
             look="The translation, its meaning below, how sure it is, and the share of the meaning that was kept. "
             "Then take the sample politics.",
-            why="All it has learnt is what captions say. It cannot say that it does not know, and how sure it is of "
-            "its words says nothing about whether they are true. Of twelve such sentences, a script found the one of "
+            why="All it has learnt is what captions say. It cannot say that it does not know: it is less sure "
+            "than of a caption, but far from unsure, and fluent. Of twelve such sentences, a script found the one of "
             "which it is most sure among those that it gets wrong.",
             holds=(Bound("kept", "<=", 0.4), Bound("sure", ">=", 0.3)),
         ),
@@ -415,10 +419,11 @@ CARD = Card(
     tiles={
         "sure": "The geometric mean of its pieces' probabilities: exp of their mean log-probability.",
         "log_p": "log p(y | x) in nat: the sum over the pieces of the whole translation.",
-        "least": "The probability of the piece of which it was least sure.",
+        "least": "The probability of the piece of which it was least sure, exp(min log p).",
         "word": "Where the chosen word looked most; a word's pieces are averaged, those of a source word added up.",
         "spread": "Over how many words of the source a word's attention is spread: exp of its entropy, in the mean.",
-        "kept": "The share of the meaning's words, without and, the, of …, that the translation has.",
+        "kept": "The share of the meaning's words, without and, the, of …, that the translation has, in any order: a "
+        "good translation in other words gets less, and nonsense of the right words gets all.",
         "changed": "The share of the words that were there before a word was hidden and now are not.",
         "pieces": "Pieces of words that were written; one step of the decoder each, or one step for all (CTC).",
     },
@@ -431,7 +436,7 @@ CARD = Card(
         "It has read captions of photographs (German) and short everyday sentences (Chinese): elsewhere it makes "
         "things up.",
         "Long sentences come out worse than short ones, with the LSTM most of all (see Scores).",
-        "Names and words that training did not have come out as others.",
+        "Names and words that training did not have come out as others; so do capitals throughout and quotation marks.",
         "The English words above Chinese ones are guessed from which words occur together in the training sentences; "
         "they are no dictionary.",
         "Input: up to 300 characters in the language that is chosen; a letter that no training sentence has is shown "

@@ -10,14 +10,15 @@ from core.draw import Figure
 from core.topics.translation.decoding import Beam
 
 HEIGHT = 330
-RAMP = [[0, "rgba(43,130,134,0)"], [0.15, "rgba(43,130,134,0.25)"], [1, "rgba(23,85,88,1)"]]
+# One colour that grows denser: a darker one would be stronger on white alone, and weaker on black.
+RAMP = [[0, "rgba(43,130,134,0)"], [0.15, "rgba(43,130,134,0.25)"], [1, "rgba(43,130,134,1)"]]
 # Behind words: pale up to LIKELY and dark from there on, since grey words cannot be read on what lies between.
 LIKELY = 0.45
 WORDS_RAMP = [
     [0, "rgba(43,130,134,0)"],
     [LIKELY, "rgba(43,130,134,0.22)"],
-    [LIKELY, "rgba(32,107,111,1)"],
-    [1, "rgba(23,85,88,1)"],
+    [LIKELY, "rgba(32,107,111,0.85)"],
+    [1, "rgba(32,107,111,1)"],
 ]
 CUT = 14  # letters of a label; the whole word is in the hover
 
@@ -103,7 +104,7 @@ def attention_map(
         },
         yaxis={
             "tickvals": list(range(-1, len(target))),
-            "ticktext": ["hide a word", *(label(word) for word in target)],
+            "ticktext": ["hide", *(label(word) for word in target)],
             "showgrid": False,
             "range": [len(target) - 0.5, -1.5],
         },

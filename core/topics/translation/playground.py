@@ -19,7 +19,8 @@ def scored(ours: str, true: str, smoothing: str) -> str:
     )
     score = bleu.bleu(found, smoothing=smoothing, effective=True)
     rows = "".join(
-        f"<tr><th scope='row'>{n}</th><td>{matched} of {total}</td><td>{p:.1f} %</td></tr>"
+        f"<tr><th scope='row'>{n}</th><td>{matched} of {total}</td>"
+        f"<td>{f'{p:.1f} %' if total else 'does not count'}</td></tr>"
         for n, (matched, total, p) in enumerate(zip(found.matched, found.total, score.precisions, strict=True), 1)
     )
     others = ", ".join(
@@ -55,11 +56,20 @@ def flips(systems: Mapping[str, Curves]) -> str:
         )
         flip, ours, theirs = max(found, key=lambda case: case[0].sentences, default=(None, "", ""))
         if flip:
+            compared = ", ".join(
+                f"{against(systems[ours][mean], systems[theirs][mean], smoothing, flip.sentences)} with {smoothing}"
+                for smoothing in (flip.ahead, flip.behind)
+            )
             said += (
-                f"<p>On the first {flip.sentences} test sentences the smoothing decides, by the {score}: with "
-                f"{flip.ahead} “{ours}” is ahead of “{theirs}”, with {flip.behind} behind it.</p>"
+                f"<p>On the first {flip.sentences} test sentences the smoothing decides which is better, by the "
+                f"{score}: “{ours}” against “{theirs}” has {compared}.</p>"
             )
     return said or "<p>On these test sentences no smoothing changes which system is ahead.</p>"
+
+
+def against(ours: Mapping[str, list[float]], theirs: Mapping[str, list[float]], smoothing: str, sentences: int) -> str:
+    """Two systems' BLEU on so many sentences."""
+    return f"{ours[smoothing][sentences - 1]:.2f} against {theirs[smoothing][sentences - 1]:.2f}"
 
 
 def ranking(systems: Mapping[str, Curves], sentences: int) -> str:
