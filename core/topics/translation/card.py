@@ -382,9 +382,10 @@ CARD = Card(
             set={"sentence": "ball", "word": 4},
             then={"sentence": "ball", "word": 4, "mask": 4},
             look="The struck word above the map, and how many words went. Then hide Ball, by the × above it.",
-            why="The encoder has mixed the whole sentence into what stands at every place, and the decoder goes by what "
-            "it wrote, too: the rest says enough. Of Ball it does not. So where a word looked tells something, but is "
-            "not the reason; Scores have the share of words that change, beside the share when another word is hidden. "
+            why="The encoder has mixed the whole sentence into what stands at every place, and the decoder goes by "
+            "what it wrote, too: the rest says enough. Of Ball it does not. So where a word looked tells something, "
+            "but is not the reason; Scores have the share of words that change, beside the share when another word is "
+            "hidden. "
             "Whether attention explains is disputed (see the two papers).",
         ),
         Step(
