@@ -6,7 +6,7 @@ gradio apps/translation.py
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 from typing import Any
 
@@ -127,16 +127,40 @@ def settings_of(values: Mapping[str, Value]) -> Settings:
 def answer(values: Mapping[str, Value], own: str) -> Iterator[Answer]:
     """The translation as it is written, with what the view shows of it."""
     model = translator(values)
-    text, settings = text_of(values, own, model), settings_of(values)
-    asked = asking.ask(model, text, mask=int(values["mask"]))
     found = None
-    for longer in asking.translations(model, asked, settings):
-        # A figure takes ten times as long as a piece: of a long sentence only some are drawn on the way.
-        if found and (len(found.written) <= EACH or len(found.written) % EACH == 0):
+    for longer in growing(values, own, model, mask=int(values["mask"])):
+        # A figure takes longer to draw and send than a piece to find: of a long sentence only some are shown on the
+        # way, and none while somebody else waits for a translation, too.
+        if found and serve.GATE.alone and (len(found.written) <= EACH or len(found.written) % EACH == 0):
             yield said(values, own, model, found)
         found = longer
-    whole = asking.translation(model, asking.ask(model, text), settings) if asked.hidden else found
-    yield said(values, own, model, found, whole)
+    yield said(values, own, model, found, translated(values, own, model, mask=0) if found.asked.hidden else found)
+
+
+@lru_cache(maxsize=128)
+def box(network: str, direction: str, text: str, mask: int, settings: Settings) -> list[Found]:
+    """Where the translation of a sample lies once it is whole, for everybody who only looks at it in another way."""
+    return []
+
+
+def growing(values: Mapping[str, Value], own: str, model: Translator, *, mask: int) -> Iterator[Found]:
+    """The translation as it is written, the whole one last; nothing else of a sample that was translated before."""
+    text, settings = text_of(values, own, model), settings_of(values)
+    name = str(values["network"])
+    # A visitor's own sentence is kept nowhere; a published network may be another one tomorrow.
+    kept = [] if own or name in PUBLISHED else box(name, str(values["direction"]), text, mask, settings)
+    if kept:
+        yield kept[0]
+        return
+    for found in asking.translations(model, asking.ask(model, text, mask=mask), settings):
+        yield found
+    kept.append(found)
+
+
+def translated(values: Mapping[str, Value], own: str, model: Translator, *, mask: int) -> Found:
+    """The whole translation."""
+    [*_, last] = growing(values, own, model, mask=mask)
+    return last
 
 
 def said(values: Mapping[str, Value], own: str, model: Translator, found: Found, whole: Found | None = None) -> Answer:
@@ -356,8 +380,8 @@ def written(model: Translator, found: Found, meaning: str, place: int) -> str:
 def follow(values: Mapping[str, Value], own: str, pick: list[Value]) -> list[str]:
     """The first piece of the word that is asked about, from the sentence to its probability."""
     model = translator(values)
-    asked = asking.ask(model, text_of(values, own, model), mask=int(values["mask"]))
-    found = asking.translation(model, asked, settings_of(values))
+    found = translated(values, own, model, mask=int(values["mask"]))
+    asked = found.asked
     if not found.rows:
         return ["The network wrote no word.", "So there is no piece to follow.", "Choose another sentence."]
     place = found.rows[min(int(values["word"]), len(found.rows)) - 1].start
@@ -407,12 +431,11 @@ print(found.text, asking.numbers(found, {", ".join(f"{name}={number}" for name, 
 def heads(values: dict[str, Value], own: str) -> Iterator[str]:
     """Where each layer and head looked, all at once: rows are written words, columns read ones."""
     model = translator(values)
-    asked = asking.ask(model, text_of(values, own, model), mask=int(values["mask"]))
-    found = asking.translation(model, asked, settings_of(values))
+    found = translated(values, own, model, mask=int(values["mask"]))
     if found.heads is None:
         yield f"<p>{'It wrote no word.' if model.weighing else 'This network has no attention.'}</p>"
         return
-    source = [*(word.text for word in asked.words), "(end)"]
+    source = [*(word.text for word in found.asked.words), "(end)"]
     yield f"<p>{escape(found.text)}</p>" + figures.heads(found.heads, (source, spelled(model, found)))
 
 
@@ -428,7 +451,7 @@ def curves() -> dict[str, playground.Curves]:
     }
 
 
-def translated(place: Any, system: str) -> tuple[str, str]:
+def test_sentence(place: Any, system: str) -> tuple[str, str]:
     """One of the stored test sentences as a system translates it, and its reference; raises Refused for no such."""
     if system not in SYSTEMS:
         raise Refused(f"Translated by: expected one of {', '.join(SYSTEMS)}.")
@@ -449,7 +472,7 @@ def scored(ours: str, true: str, smoothing: str) -> str:
 def bleu_room(space: Space) -> None:
     """The tab in which BLEU is taken apart."""
     system = next(iter(SYSTEMS))
-    first = translated(0, system)
+    first = test_sentence(0, system)
     gr.HTML(
         "<p>BLEU counts shared wordings. Edit either sentence: what is found in the reference is underlined, the "
         "stronger the longer the shared run of words.</p>"
@@ -470,7 +493,7 @@ def bleu_room(space: Space) -> None:
     many = gr.HTML(playground.ranking(curves(), TESTED), elem_id="bleu-many")
 
     def take(values: dict[str, Value], _: str, place: int, name: str, way: str) -> Iterator[dict[Any, Any]]:
-        ours, true = translated(place, name)
+        ours, true = test_sentence(place, name)
         yield {hypothesis: ours, reference: true, said: scored(ours, true, way)}
 
     def score(values: dict[str, Value], _: str, ours: str, true: str, way: str) -> Iterator[dict[Any, Any]]:

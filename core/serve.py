@@ -78,6 +78,11 @@ class Gate:
         finally:
             self._places.release()
 
+    @property
+    def alone(self) -> bool:
+        """Is at most one answer being computed just now?"""
+        return self._inside <= 1
+
 
 GATE = Gate(slots=CORES, waiting=40, patience_s=2.0)
 

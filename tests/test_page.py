@@ -281,8 +281,11 @@ def test_no_more_than_the_slots_are_used_and_the_others_are_told() -> None:
     # Two were served; three waited longer than their patience, and seven found no place to wait.
     assert len(busy) == 10
     assert all(text.startswith("Busy") for text in busy)
-    with gate.enter(), gate.enter():
-        pass
+    assert gate.alone
+    with gate.enter():
+        assert gate.alone
+        with gate.enter():
+            assert not gate.alone
 
 
 def test_a_busy_page_says_so_and_keeps_its_answer(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:

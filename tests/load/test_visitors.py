@@ -16,7 +16,7 @@ import pytest
 import serving
 from visitors import Outcome, Visitor, pressed, read_wiring
 
-from apps import cam, gan, mc_dropout, triplet
+from apps import cam, gan, mc_dropout, translation, triplet
 from core.page import Space
 
 pytestmark = pytest.mark.load
@@ -80,6 +80,18 @@ def asked_face(visitor: int, action: int) -> dict[str, Any]:
     return {"seed": visitor, "face": 2 * visitor + 1, "d1": -3 + 0.5 * (action % 13)}
 
 
+def asked_sentence(visitor: int, action: int) -> dict[str, Any]:
+    """Each visitor draws translations of his own, or hides a word; the network changes."""
+    samples = list(translation.CARD.param("sentence").choices)
+    return {
+        "sentence": samples[visitor % len(samples)],
+        "mask": visitor // len(samples) if action % 4 == 3 else 0,
+        "network": ("transformer", "attention", "lstm", "ctc")[action % 4],
+        "decoding": ("greedy", "sampling", "sampling", "beam")[action % 4],
+        "seed": 100 * visitor + action,
+    }
+
+
 PAGES = {
     page.slug: page
     for page in (
@@ -87,6 +99,7 @@ PAGES = {
         Page(cam.space, "method", asked_class),
         Page(triplet.space, "margin", asked_leaf),
         Page(gan.space, "d1", asked_face),
+        Page(translation.space, "mask", asked_sentence),
     )
 }
 DIGITS = PAGES["mc_dropout"]

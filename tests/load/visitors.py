@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from gradio_client.utils import apply_diff
 
 BUSY = ("Busy:", "Queue is full", "queue is full")
 
@@ -59,7 +60,9 @@ async def read_wiring(client: httpx.AsyncClient, control: str) -> Wiring:
     return Wiring(
         event=event["id"],
         initial=[components[key]["props"].get("value") for key in event["inputs"]],
-        places={name.removeprefix("control-"): place for place, name in enumerate(elements)},
+        places={
+            name.removeprefix("control-"): place for place, name in enumerate(elements) if name.startswith("control-")
+        },
         figure=event["outputs"].index(names["figure"]),
         note=event["outputs"].index(names["note"]),
     )
@@ -143,8 +146,10 @@ class Visitor:
                 message = json.loads(line[5:])
                 if message.get("event_id") not in (mine, None):
                     continue
-                if message["msg"] == "process_generating" and not shown:
-                    shown = message["output"]["data"]
+                if message["msg"] == "process_generating":
+                    sent = message["output"]["data"]
+                    # After the first part of a stream only what differs is sent.
+                    shown = [apply_diff(*pair) for pair in zip(shown, sent, strict=True)] if shown else sent
                 elif message["msg"] == "process_completed":
                     if not message["success"]:
                         text = str(message["output"].get("error"))

@@ -4,6 +4,7 @@ import html
 import itertools
 import math
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -193,10 +194,11 @@ here = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def app():
     from apps import translation
 
+    translation.box.cache_clear()
     return translation
 
 
@@ -220,6 +222,29 @@ def test_of_a_long_sentence_only_some_steps_are_drawn(app):
     assert pieces > 100
     assert [answer.numbers["pieces"] for answer in answers[:16]] == [*range(1, 17)]
     assert len(answers) <= 16 + pieces // app.EACH + 1
+
+
+@here
+def test_beside_another_answer_only_the_last_part_is_shown(app):
+    alone = list(app.space.answers(app.CARD.defaults(), "Ein Hund läuft."))
+    with app.serve.GATE.enter():
+        [beside] = app.space.answers(app.CARD.defaults(), "Ein Hund läuft.")
+    assert len(alone) > 2
+    assert beside == alone[-1]
+
+
+@here
+def test_a_sample_is_translated_once_and_an_own_sentence_each_time(app, monkeypatch):
+    first = list(app.space.answers(app.CARD.parse({"mask": 2}), ""))
+    [again] = app.space.answers(app.CARD.parse({"mask": 2}), "")
+    assert again == first[-1]
+    [other] = app.space.answers(app.CARD.parse({"view": "choices"}), "")
+    assert other.numbers["translation"] == say(app).numbers["translation"], "found for the comparison with the mask"
+    before = app.box.cache_info().currsize
+    for _ in range(2):
+        assert len(list(app.space.answers(app.CARD.defaults(), "Ein Hund läuft."))) > 2
+    assert app.box.cache_info().currsize == before, "nothing of a visitor is kept"
+    assert len(list(app.space.answers(app.CARD.parse({"decoding": "sampling"}), ""))) > 2, "another translation"
 
 
 @here
@@ -256,6 +281,7 @@ def test_the_tiles_are_of_the_head_that_is_shown(app):
 def test_a_beam_has_a_deadline(app, monkeypatch):
     assert "stopped" not in say(app, decoding="beam").remark
     monkeypatch.setattr(asking, "PATIENCE_S", -1.0)
+    app.box.cache_clear()
     late = say(app, decoding="beam", view="tree")
     assert "The beam was stopped" in late.remark
     assert late.numbers["translation"]
@@ -285,15 +311,17 @@ def test_no_input_breaks_the_page(app, own, view):
 @here
 def test_two_visitors_do_not_mix_and_weights_stay(app):
     before = {name: {k: t.clone() for k, t in net.state_dict().items()} for name, net in app.networks().items()}
-    first = app.space.answers(app.CARD.defaults(), "Ein Hund läuft.")
-    second = app.space.answers(app.CARD.parse({"mask": 2}), "Eine Frau liest.")
-    mixed = [list(pair) for pair in zip(first, second, strict=False)]
-    alone = list(app.space.answers(app.CARD.defaults(), "Ein Hund läuft."))
-    apart = list(app.space.answers(app.CARD.parse({"mask": 2}), "Eine Frau liest."))
-    assert len(mixed) > 2
-    for (ours, other), expected, expected_other in zip(mixed, alone, apart, strict=False):
-        assert ours.numbers == expected.numbers
-        assert other.numbers == expected_other.numbers
+    asked = [
+        ({"network": name, "decoding": how, "mask": number % 3}, f"Ein Hund und {number} Kinder laufen.")
+        for number, (name, how) in enumerate(itertools.product(app.RUNS, ("greedy", "beam", "sampling")))
+    ]
+    alone = [say(app, own, **values) for values, own in asked]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        together = list(pool.map(lambda one: say(app, one[1], **one[0]), asked))
+    for ours, expected in zip(together, alone, strict=True):
+        assert ours.extras == expected.extras
+        assert ours.tiles == expected.tiles
+        assert ours.rows == expected.rows
     for name, net in app.networks().items():
         assert all(torch.equal(tensor, before[name][leaf]) for leaf, tensor in net.state_dict().items())
 
@@ -388,11 +416,11 @@ def test_the_bleu_room_says_what_bleu_says(app):
         assert len(rows) == app.TESTED
         row = playground.ranking(app.curves(), app.TESTED).split(f"<th scope='row'>{system}</th>")[1].split("</tr>")[0]
         assert f"<td>{bleu.bleu(bleu.together(rows)).value:.2f}</td>" in row
-        ours, true = app.translated(3, system)
+        ours, true = app.test_sentence(3, system)
         assert bleu.counts(ours, true, tokeniser="13a").row() == rows[3], "texts and counts are of the same sentences"
     for place, system in ((100, "LSTM"), (-1, "LSTM"), (0, "nobody"), (None, "LSTM")):
         with pytest.raises(ValueError, match="expected"):
-            app.translated(place, system)
+            app.test_sentence(place, system)
 
 
 @here

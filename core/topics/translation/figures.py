@@ -93,7 +93,7 @@ def attention_map(
         )
     ticks = [f"<s>{label(word)}</s>" if place == hidden else label(word) for place, word in enumerate(source)]
     figure.update_layout(
-        margin={"l": 100, "t": 66, "b": 8},
+        margin={"l": 100, "t": 66, "b": 8, "r": 34},
         xaxis={
             "tickvals": list(range(len(source))),
             "ticktext": ticks,
