@@ -73,6 +73,8 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
         ANY,
         {"core.augment", "core.data", "core.loop", "core.nets", "core.store", "core.topics.{x}"},
     ),
+    # Sentences and scores of a recipe that has a file of its own for them
+    r"core/topics/(?P<x>\w+)/(corpus|scoring).py": (ANY, {"core.data", "core.loop", "core.topics.{x}"}),
     r"core/topics/(?P<x>\w+)/figures.py": (
         {"torch", "numpy"},
         {"core.draw", "core.store", "core.topics.{x}"},

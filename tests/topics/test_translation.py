@@ -12,7 +12,7 @@ from sacrebleu.metrics import BLEU
 from torch import Tensor
 
 from core import data, store
-from core.topics.translation import bleu, decoding, method, network, recipe, words
+from core.topics.translation import bleu, corpus, decoding, method, network, recipe, scoring, words
 from core.topics.translation.network import BEGIN, END, PAD, UNKNOWN, CTCTranslator, Translator, build
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -591,14 +591,14 @@ def test_the_smoothing_decides_on_a_small_test():
 LETTERS = "abcdefg"
 
 
-def copies() -> recipe.Corpus:
+def copies() -> corpus.Corpus:
     """Words of one letter, to be copied; every sequence of up to three."""
     rows = [""]
     for _ in range(3):
         rows = [*rows, *(f"{row} {letter}".strip() for row in rows for letter in LETTERS)]
     rows = sorted({row for row in rows if row})
     pairs = [(row, row) for row in rows]
-    return recipe.Corpus(pairs * 3, pairs[:60], pairs[-60:])
+    return corpus.Corpus(pairs * 3, pairs[:60], pairs[-60:])
 
 
 TINY = recipe.Recipe(
@@ -619,7 +619,7 @@ def test_copying_is_learnt_to_the_last_word(kind):
     net, history = recipe.train(TINY_OF[kind], seed=0, examples=examples, report=lambda _: None)
     assert history.rows[-1]["loss"] < history.rows[0]["loss"]
     sentences = [first for first, _ in examples.train[: len(examples.train) // 3]]
-    assert recipe.translate(net, sentences) == sentences
+    assert scoring.translate(net, sentences) == sentences
     if not isinstance(net, CTCTranslator):
         sources = [[*ids, END] for ids in net.words.many(sentences[::20])]
         assert [net.words.text(decoding.beam(net, source, width=3, limit=9).best) for source in sources] == sentences[
@@ -630,7 +630,7 @@ def test_copying_is_learnt_to_the_last_word(kind):
 @pytest.mark.parametrize("options", [{}, {"average": 0.9, "label_smoothing": 0.1}])
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path, options):
     asked = dataclasses.replace(TINY, epochs=3, dropout=0.1, **options)
-    examples = recipe.Corpus(copies().train[:96], copies().validation[:8], copies().test[:8])
+    examples = corpus.Corpus(copies().train[:96], copies().validation[:8], copies().test[:8])
     quiet = {"seed": 1, "examples": examples, "report": lambda _: None}
     whole, history = recipe.train(asked, **quiet)
     recipe.train(asked, folder=tmp_path, budget_s=1e9, **quiet)
@@ -653,7 +653,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tmp_path, options):
 
 
 def test_no_epoch_is_begun_that_would_end_too_late(tmp_path):
-    examples = recipe.Corpus(copies().train[:96], copies().validation[:8], copies().test[:8])
+    examples = corpus.Corpus(copies().train[:96], copies().validation[:8], copies().test[:8])
     _, history = recipe.train(TINY, seed=0, examples=examples, budget_s=-1.0, report=lambda _: None)
     assert history.rows == []
 
@@ -671,7 +671,7 @@ def test_batches_are_full_and_hold_a_sentence_once_and_like_lengths_together():
 
 def test_the_memory_answers_with_the_most_similar_sentence():
     train = [("Ein Hund läuft.", "A dog runs."), ("Eine Katze schläft.", "A cat sleeps.")]
-    assert recipe.memory(train, ["Die Katze schläft nicht.", "Hund!"]) == ["A cat sleeps.", "A dog runs."]
+    assert scoring.memory(train, ["Die Katze schläft nicht.", "Hund!"]) == ["A cat sleeps.", "A dog runs."]
 
 
 class Copier(Translator):
@@ -704,22 +704,22 @@ def copier() -> Copier:
 
 def test_a_word_turns_if_what_it_looked_at_is_hidden(copier):
     sentences = ["b c d e", "f e d c b"]
-    assert recipe.translate(copier, sentences) == sentences
-    assert recipe.turned(copier, sentences, seed=0) == {"turned": 1.0, "turned_other": 0.0}
+    assert scoring.translate(copier, sentences) == sentences
+    assert scoring.turned(copier, sentences, seed=0) == {"turned": 1.0, "turned_other": 0.0}
 
 
 def test_after_the_true_beginning_each_right_piece_counts(copier):
     pairs = [("b c d e f", "b c d e f"), ("b c d e f", "b c d f e")]
     true = [second for _, second in pairs]
     expected = BLEU().corpus_score([first for first, _ in pairs], [true]).score
-    found = recipe.forced(copier, pairs)
+    found = scoring.forced(copier, pairs)
     assert found["accuracy_forced"] == pytest.approx(10 / 12), "five letters and the end, twice; two of them wrong"
     assert found["bleu_forced"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_beam_is_likelier_only_where_it_is(copier, monkeypatch):
     sentences = ["b c d e", "f e d c b"]
-    assert recipe.likelier(copier, sentences) == 1
+    assert scoring.likelier(copier, sentences) == 1
     real = decoding.beam
 
     def worse(net, source, **options):
@@ -727,7 +727,7 @@ def test_a_beam_is_likelier_only_where_it_is(copier, monkeypatch):
         return dataclasses.replace(found, score=found.score - len(source) // 6)
 
     monkeypatch.setattr(decoding, "beam", worse)
-    assert recipe.likelier(copier, sentences) == 0.5
+    assert scoring.likelier(copier, sentences) == 0.5
 
 
 def test_a_translator_that_writes_nothing_is_sure_of_nothing(monkeypatch):
@@ -753,17 +753,19 @@ def test_a_run_is_measured_stored_and_found_again(tmp_path, monkeypatch, kind, d
     """From training to the files that travel with the weights, on sentences of one-letter words."""
     copied = [f"{row} d e f" for row, _ in copies().train[:60]]
     rows = [(row, row if direction == "de-en" else row.replace("a", "我")) for row in copied]
-    examples = recipe.Corpus(rows, rows[:8], rows[:12])
-    monkeypatch.setattr(recipe, "corpus", lambda _: examples)
+    examples = corpus.Corpus(rows, rows[:8], rows[:12])
+    monkeypatch.setattr(corpus, "corpus", lambda _: examples)
     asked = dataclasses.replace(TINY_OF[kind], direction=direction, epochs=1, batch=16)
     net, history = recipe.train(asked, seed=0, report=lambda _: None)
-    scores = recipe.evaluate(net, seed=0)
+    scores = scoring.evaluate(net, seed=0)
     assert all(math.isfinite(value) for value in scores.values())
     assert scores["bleu_memory"] > 0
-    found = recipe.measured(net)
-    tokenize = recipe.TOKENISERS[direction]
-    referee = BLEU(tokenize=tokenize).corpus_score(found.beam, [[true for _, true in examples.test]])
+    found = scoring.measured(net)
+    tokenize = scoring.TOKENISERS[direction]
+    metric = BLEU(tokenize=tokenize)
+    referee = metric.corpus_score(found.beam, [[true for _, true in examples.test]])
     assert scores["bleu"] == pytest.approx(referee.score, abs=1e-9)
+    assert scoring.signature(direction) == str(metric.get_signature())
     by_words = sorted(zip(found.beam, examples.test, strict=True), key=lambda case: len(case[1][0].split()))
     for name, part in {"bleu_short": by_words[:4], "bleu_long": by_words[-4:]}.items():
         third = BLEU(tokenize=tokenize).corpus_score([ours for ours, _ in part], [[true for _, (_, true) in part]])
@@ -786,7 +788,7 @@ def test_a_run_is_measured_stored_and_found_again(tmp_path, monkeypatch, kind, d
     expected = run.tensors("expected.safetensors")
     torch.testing.assert_close(again(expected["input"]), expected["output"])
     sentences = [source for source, _ in examples.test]
-    assert recipe.translate(again, sentences) == found.greedy
+    assert scoring.translate(again, sentences) == found.greedy
     outputs = json.loads(run.path("outputs.json").read_text())
     assert [row["greedy"] for row in outputs] == found.greedy
     counts = run.tensors("counts.safetensors")["beam"].tolist()
@@ -811,7 +813,7 @@ def test_the_strongest_failure_is_one(monkeypatch):
 
 
 def test_traditional_script_is_simplified():
-    assert recipe.simplified([("a red pencil", "紅色的鉛筆"), ("good", "很好")]) == [
+    assert corpus.simplified([("a red pencil", "紅色的鉛筆"), ("good", "很好")]) == [
         ("a red pencil", "红色的铅笔"), ("good", "很好"),
     ]  # fmt: skip
 
@@ -819,9 +821,9 @@ def test_traditional_script_is_simplified():
 @pytest.mark.data
 @pytest.mark.parametrize(("direction", "count"), [("de-en", 29_000), ("en-zh", 61_535)])
 def test_the_real_sentences_come_back_to_the_letter(direction, count):
-    if not data.available(recipe.SOURCES[direction]):
+    if not data.available(corpus.SOURCES[direction]):
         pytest.skip("the sentences are not below VITRINE_DATA")
-    examples, asked = recipe.corpus(direction), recipe.Recipe(direction=direction)
+    examples, asked = corpus.corpus(direction), recipe.Recipe(direction=direction)
     assert len(examples.train) == count
     pieces = recipe.learnt_words(asked, examples.train)
     assert len(pieces) == asked.pieces

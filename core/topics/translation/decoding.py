@@ -83,6 +83,11 @@ def padded(sentences: Sequence[Sequence[int]], *, device: torch.device | None = 
     return torch.tensor(rows, dtype=torch.long, device=device)
 
 
+def shifted(target: Tensor) -> Tensor:
+    """What stands before each piece of a batch (B, T), BEGIN first."""
+    return torch.cat([torch.full_like(target[:, :1], BEGIN), target[:, :-1]], dim=1)
+
+
 def best_piece(log_p: Tensor) -> int:
     """The likeliest."""
     return int(log_p.argmax())
