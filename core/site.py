@@ -126,9 +126,11 @@ def shown(card: Card, answer: Answer, values: Mapping[str, Value]) -> dict[str, 
 
 
 def widget(value: Any) -> str:
-    """What an app's own widget would show: the input picture of a canvas, or HTML as it is."""
-    if isinstance(value, dict) and value.get("shown"):
-        return f'<img class="input" src="{escape(value["shown"])}" alt="The input">'
+    """What an app's own widget would show: the input as a picture or as a sentence, or HTML as it is."""
+    given = value.get("shown") if isinstance(value, dict) else ""
+    if given:
+        picture = given.startswith("data:")
+        return f'<img class="input" src="{escape(given)}" alt="The input">' if picture else f"<p>{escape(given)}</p>"
     return value if isinstance(value, str) else ""
 
 
