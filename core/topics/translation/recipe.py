@@ -222,11 +222,8 @@ def validated(
         for chosen in torch.arange(len(held_out[0])).split(100)
     ]
     found = scoring.translate(network, [first for first, _ in pairs])
-    counted = bleu.together(
-        bleu.counts(text, true, tokeniser=scoring.TOKENISERS[recipe.direction])
-        for text, (_, true) in zip(found, pairs, strict=True)
-    )
-    return {"validation_loss": float(torch.stack(parts).mean()), "validation_bleu": bleu.bleu(counted).value}
+    score = scoring.corpus_bleu(found, [second for _, second in pairs], recipe.direction)
+    return {"validation_loss": float(torch.stack(parts).mean()), "validation_bleu": score}
 
 
 # ---- what travels with the weights
