@@ -154,7 +154,8 @@ def growing(values: Mapping[str, Value], own: str, model: Translator, *, mask: i
         return
     for found in asking.translations(model, asking.ask(model, text, mask=mask), settings):
         yield found
-    kept.append(found)
+    if found.beam is None or not found.beam.late:  # what a busy moment cut short is found again
+        kept.append(found)
 
 
 def translated(values: Mapping[str, Value], own: str, model: Translator, *, mask: int) -> Found:

@@ -292,6 +292,8 @@ def test_a_beam_has_a_deadline(app, monkeypatch):
     app.box.cache_clear()
     late = say(app, decoding="beam", view="tree")
     assert "The beam was stopped" in late.remark
+    monkeypatch.undo()
+    assert "stopped" not in say(app, decoding="beam").remark, "it is not remembered"
     assert late.numbers["translation"]
 
 
