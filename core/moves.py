@@ -15,6 +15,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -47,7 +48,7 @@ class Answer:
     rows     the table behind the figure, for the CSV
     extras   values for the app's own widgets, in their order
     remark   a sentence for the visitor, about what cannot be shown
-    idle     names of the controls that would not change it
+    idle     names of the controls that would not change it; "control=choice" for one choice of a control
     """
 
     figure: dict[str, Any]
@@ -199,7 +200,7 @@ class Moves:
             words = self.card.differences(pinned["values"], values)
             if own != pinned["own"]:
                 words.append(f"another {self.input}")
-            figure_b, tiles_b = answer.drawn, updates[parts["tiles"]]
+            figure_b, tiles_b = answer.drawn, told(answer.drawn, updates[parts["tiles"]])
             differences = ". ".join(words) + "." if words else "A and B are the same."
         return updates | {
             parts["figure_b"]: figure_b,
@@ -410,7 +411,7 @@ class Moves:
     def pin(self, figure: Any, tiles: str, *raw: Any) -> dict[Any, Any]:
         """Keep this answer as A; it lives in the visitor's browser, not here."""
         values, own = self.read(raw)
-        parts = self._parts
+        parts, tiles = self._parts, told(figure, tiles)
         return {
             parts["pinned"]: {"values": values, "own": own},
             parts["figure_a"]: figure,
@@ -604,6 +605,11 @@ class Moves:
             "concurrency_limit": 2,
             "api_visibility": "private",
         }
+
+
+def told(figure: Mapping[str, Any], tiles: str) -> str:
+    """A compared answer's tiles with the figure's sentence, since what else the page says is that of B alone."""
+    return f"<p class='small'>{escape(figure['layout']['meta']['sentence'])}</p>{tiles}"
 
 
 async def uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:

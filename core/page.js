@@ -75,10 +75,15 @@ window.vitrine = (() => {
     draw();
   }
 
-  // Controls that would not change the answer. A style, since those in a closed accordion are not there yet.
+  // Controls and single choices that would not change the answer. A style, since those in a closed accordion are
+  // not there yet.
   const idle = document.head.appendChild(document.createElement("style"));
   function grey(names) {
-    const rule = (name) => `#control-${name} { opacity: 0.45; --idle: " No effect here." }`;
+    const rule = (name) => {
+      const [control, choice] = name.split("=");
+      if (choice) return `#control-${control} label:has(input[value="${choice}"]) { opacity: 0.45 }`;
+      return `#control-${control} { opacity: 0.45; --idle: " No effect here." }`;
+    };
     idle.textContent = names.map(rule).join("");
   }
 

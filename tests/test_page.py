@@ -641,9 +641,14 @@ def test_a_page_that_needs_no_hub_has_nothing_of_this(space: Space) -> None:
 
 
 def test_b_follows_and_differs_from_a_in_words(space: Space) -> None:
-    pinned = moved(space, space.pin, {"figure": "a"}, "<b>a</b>", *state())["pinned"]
+    figure = {"layout": {"meta": {"sentence": "two < three"}}}
+    held = moved(space, space.pin, figure, "<b>a</b>", *state())
+    pinned = held["pinned"]
+    assert "two &lt; three" in held["tiles_a"]
+    assert "<b>a</b>" in held["tiles_a"]
     updates = moved(space, space.move, *state(n=5, own=OWN), json.loads(json.dumps(pinned)))
     assert updates["figure_b"] == updates["figure"]
+    assert updates["figure"]["layout"]["meta"]["sentence"] in updates["tiles_b"]
     assert "figure_a" not in updates
     words = re.sub(r"<[^>]+>", "", updates["differences"])
     assert words == "Count: 2 in A, 5 in B. another picture."
