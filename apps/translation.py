@@ -32,6 +32,7 @@ MEASURED = {
     "German to English, BLEU of words": {
         "Transformer": (RUNS["transformer"], "bleu"),
         "the same, greedy": (RUNS["transformer"], "bleu_greedy"),
+        "Transformer of twice the width": ("translation/large", "bleu"),
         "Transformer of half the width": ("translation/small", "bleu"),
         "LSTM with attention": (RUNS["attention"], "bleu"),
         "all at once (CTC)": (RUNS["ctc"], "bleu"),
@@ -220,9 +221,11 @@ def spelled(model: Translator, found: Found) -> list[str]:
 
 
 def idle_of(values: Mapping[str, Value], model: Translator, found: Found) -> list[str]:
-    """The controls that would not change this answer."""
+    """The controls and choices that would not change this answer."""
     ctc = isinstance(model, CTCTranslator)
     idle = ["direction"] if values["network"] in PUBLISHED else []
+    if values["direction"] == "en-zh" and values["network"] in RUNS:  # only one is there
+        idle += [f"network={name}" for name in RUNS if name != "transformer"]
     if ctc:
         idle += ["decoding", *CHOSEN[1:]]
     if found.beam is None:
@@ -430,7 +433,7 @@ print(found.text, asking.numbers(found, {", ".join(f"{name}={number}" for name, 
 
 
 def heads(values: dict[str, Value], own: str) -> Iterator[str]:
-    """Where each layer and head looked, all at once: rows are written words, columns read ones."""
+    """Where each layer and head looked: rows are written words, columns read ones; hover names them."""
     model = translator(values)
     found = translated(values, own, model, mask=int(values["mask"]))
     if found.heads is None:

@@ -118,6 +118,19 @@ class Visitor:
 
     def answers_in_time(self, control: str, promise_ms: float, capsys: pytest.CaptureFixture) -> None:
         """Move a slider by keys, measure how long it takes until the figure is drawn anew, print and check it."""
+        self.page.evaluate(
+            """() => document.querySelector('#figure .vitrine-figure').on('plotly_react', () => arrived())"""
+        )
+        self.in_time(control, "the answer", promise_ms, capsys)
+
+    def in_time(
+        self, control: str, what: str, promise_ms: float, capsys: pytest.CaptureFixture, *, pause_ms: float = 50
+    ) -> None:
+        """Move a slider by keys, measure how long it takes until the page's script calls `arrived()`, print and check.
+
+        what      stands there by then
+        pause_ms  after it, before the next key
+        """
         self.slider(control).focus()
         self.page.evaluate(
             """control => {
@@ -125,23 +138,23 @@ class Visitor:
                 let start = 0;
                 document.querySelector(`#control-${control} input[type=range]`)
                     .addEventListener('keydown', () => { start = performance.now(); });
-                document.querySelector('#figure .vitrine-figure').on('plotly_react', () => {
+                window.arrived = () => {
                     if (!start) return;
                     const moved = start;
                     start = 0;
                     requestAnimationFrame(() => times.push(performance.now() - moved));
-                });
+                };
             }""",
             control,
         )
         for step in range(15):
             self.page.keyboard.press("ArrowRight")
             self.page.wait_for_function("count => times.length > count", arg=step)
-            self.page.wait_for_timeout(50)
+            self.page.wait_for_timeout(pause_ms)
         times = self.page.evaluate("times.slice(0, 15)")
         median = statistics.median(times)
         with capsys.disabled():
-            print(f"\n  {control}, from a key to the answer: median {median:.0f} ms, slowest {max(times):.0f} ms of 15")
+            print(f"\n  {control}, from a key to {what}: median {median:.0f} ms, slowest {max(times):.0f} ms of 15")
         assert median < SLACK * promise_ms
 
     def picture(self, name: str, *, whole: bool = False) -> None:

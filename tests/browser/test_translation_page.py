@@ -14,6 +14,7 @@ from core.topics.translation.card import CARD
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Visitor]
 PAGE = "/translation/"
+LOOKS = "label => Number(getComputedStyle(label).opacity)"
 
 
 def sentence(own: str = "", **values: Any) -> str:
@@ -124,6 +125,26 @@ def test_two_methods_stand_side_by_side(visit: Visit) -> None:
     visitor.shows("network", "attention")
     visitor.page.wait_for_selector("#figure-b .main-svg")
     assert "Network: Transformer in A, LSTM with attention in B" in visitor.page.inner_text("#differences")
+    for network in ("transformer", "attention"):
+        assert visitor.page.get_by_text(sentence(network=network)).count()
+
+
+def test_the_first_piece_is_there_at_once(visit: Visit, capsys: pytest.CaptureFixture) -> None:
+    """Pieces drawn anew with each temperature come one by one: what is measured is the first one's text."""
+    visitor = visit(f"{PAGE}?decoding=sampling&temperature=0.2&sentence=ball")
+    visitor.page.click("#more > button")
+    visitor.page.evaluate(
+        """() => {
+            const written = () => document.querySelector('#written .written')?.textContent;
+            let former = written();
+            const changed = () => {
+                if (written() !== former) arrived();
+                former = written();
+            };
+            new MutationObserver(changed).observe(document.body, {subtree: true, childList: true, characterData: true});
+        }"""
+    )
+    visitor.in_time("temperature", "the first piece", 100, capsys, pause_ms=1000)
 
 
 def test_the_beam_grows_a_tree_in_the_dark(visit: Visit) -> None:
@@ -164,4 +185,7 @@ def test_chinese_fits_a_phone(visit: Visit) -> None:
     says(visitor, sentence(direction="en-zh", sentence="dogs"))
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert visitor.page.locator("#written [lang=zh]").count() == 1
+    choice = "#control-network label:has(input[value='{}'])"
+    assert visitor.page.eval_on_selector(choice.format("lstm"), LOOKS) < 0.6
+    assert visitor.page.eval_on_selector(choice.format("opus_en_zh"), LOOKS) == 1
     visitor.picture("translation-phone", whole=True)

@@ -395,6 +395,17 @@ def test_what_cannot_be_is_said(app, values, says):
 
 
 @here
+def test_networks_that_are_not_there_for_chinese_are_grey(app):
+    chinese = say(app, direction="en-zh")
+    grey = [name.partition("=")[2] for name in chinese.idle if name.startswith("network=")]
+    assert grey == [name for name in app.RUNS if name != "transformer"]
+    for name in grey:
+        answer = say(app, direction="en-zh", network=name)
+        assert (answer.numbers, answer.rows) == (chinese.numbers, chinese.rows)
+    assert not any("=" in name for name in say(app).idle)
+
+
+@here
 def test_a_click_on_a_row_asks_about_its_word(app):
     answer = say(app)
     assert app.clicked(answer.figure["data"][0]["customdata"][0][1])["word"] == 1

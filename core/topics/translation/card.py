@@ -121,7 +121,7 @@ CARD = Card(
     slug="translation",
     family="Language",
     question="Where does a translator look?",
-    claim="Networks of at most five megabytes translate German captions into English, and English into Chinese, piece "
+    claim="Small networks of our own translate German captions into English, and English into Chinese, piece "
     "by piece. See where they looked and what else they considered, hide a word, and find where they fail.",
     sample="sentence",
     params=(
@@ -148,7 +148,7 @@ CARD = Card(
             default="transformer",
             label="Network",
             help="From the LSTM, which keeps a whole sentence in one state, to CTC, which writes all words at once. "
-            "OPUS-MT has thirty times their weights and has read millions of sentences of all kinds.",
+            "OPUS-MT is much larger and has read millions of sentences of all kinds.",
             choices={
                 "lstm": "LSTM",
                 "attention": "LSTM with attention",
@@ -337,6 +337,7 @@ CARD = Card(
             digits=0,
             baseline="turned_other",
         ),
+        Score("translation/large", "bleu", "BLEU, Transformer of twice the width", digits=1),
         Score("translation/small", "bleu", "BLEU, Transformer of half the width", digits=1),
         Score(RUNS["attention"], "bleu", "BLEU, LSTM with attention", digits=1, baseline="bleu_memory"),
         Score(RUNS["attention"], "bleu_long", "BLEU, LSTM with attention, longest third", digits=1),

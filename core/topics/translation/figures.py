@@ -51,49 +51,24 @@ def attention_map(
     picks    what a click into a row says
     hides    what a click on the sign above a column says, for as many as have one
     """
-    figure = draw.figure(height=max(HEIGHT, 114 + 24 * len(target)), sentence=sentence)
-    figure.add_heatmap(
-        z=weights.numpy(),
-        zmin=0,
-        zmax=1,
-        colorscale=RAMP,
-        showscale=False,
-        xgap=1,
-        ygap=1,
-        customdata=[[pick] * len(source) for pick in picks],
-        text=[
-            [f"“{plain(there)}” looks at “{plain(here)}”: {p:.0%}" for here, p in zip(source, row, strict=True)]
-            for there, row in zip(target, weights.tolist(), strict=True)
-        ],
-        hovertemplate="%{text}<extra></extra>",
-    )
-    figure.add_heatmap(
-        z=[[0.0] * len(hides)],
-        y=[-1],
-        zmin=0,
-        zmax=1,
-        colorscale=RAMP,
-        showscale=False,
-        customdata=[hides],
-        text=[
-            [f"{'show' if at == hidden else 'hide'} “{plain(word)}”" for at, word in enumerate(source[: len(hides)])]
-        ],
-        texttemplate="×",
-        textfont={"color": draw.MID_TEXT},
-        hovertemplate="%{text}<extra></extra>",
-    )
-    if 0 <= asked < len(target):
-        figure.add_shape(
-            type="rect",
-            x0=-0.5,
-            x1=len(source) - 0.5,
-            y0=asked - 0.5,
-            y1=asked + 0.5,
-            line={"color": draw.VERMILION, "width": 2},
-        )
     ticks = [f"<s>{label(word)}</s>" if place == hidden else label(word) for place, word in enumerate(source)]
+    above = 30 + 5 * max(min(len(word), CUT) for word in source)  # they lean, and present mode enlarges them
+    figure = draw.figure(height=max(HEIGHT, 48 + above + 24 * len(target)), sentence=sentence)
+    looks = [
+        [f"“{plain(there)}” looks at “{plain(here)}”: {p:.0%}" for here, p in zip(source, row, strict=True)]
+        for there, row in zip(target, weights.tolist(), strict=True)
+    ]
+    signs = [f"{'show' if at == hidden else 'hide'} “{plain(word)}”" for at, word in enumerate(source[: len(hides)])]
+    cells = {"zmin": 0, "zmax": 1, "colorscale": RAMP, "showscale": False, "hovertemplate": "%{text}<extra></extra>"}
+    each = [[pick] * len(source) for pick in picks]
+    figure.add_heatmap(z=weights.numpy(), xgap=1, ygap=1, customdata=each, text=looks, **cells)
+    signs_look = {"texttemplate": "×", "textfont": {"color": draw.MID_TEXT}}
+    figure.add_heatmap(z=[[0.0] * len(hides)], y=[-1], customdata=[hides], text=[signs], **signs_look, **cells)
+    if 0 <= asked < len(target):
+        row = {"x0": -0.5, "x1": len(source) - 0.5, "y0": asked - 0.5, "y1": asked + 0.5}
+        figure.add_shape(type="rect", line={"color": draw.VERMILION, "width": 2}, **row)
     figure.update_layout(
-        margin={"l": 100, "t": 66, "b": 8, "r": 34},
+        margin={"l": 110, "t": above, "b": 8, "r": 34},
         xaxis={
             "tickvals": list(range(len(source))),
             "ticktext": ticks,
@@ -273,7 +248,7 @@ def compared(panels: Mapping[str, Mapping[str, tuple[Mapping[str, float], bool]]
                 "color": draw.MID_TEXT,
                 "thickness": 2,
             },
-            text=[f"{score['mean']:.1f}" for score, _ in bars.values()],
+            text=[f"\u2003{score['mean']:.1f}" for score, _ in bars.values()],  # as far off as error bars reach
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{y}: BLEU %{x:.2f}<extra></extra>",
