@@ -74,6 +74,11 @@ class Visitor:
             self.page.click("#more > button")
         control.locator("label", has=self.page.locator(f"input[value='{value}']")).click()
 
+    def pin(self) -> None:
+        """Keep the answer as A, and wait until it is kept: what is changed before has no B yet."""
+        self.page.click("#pin")
+        self.page.get_by_text("Pinned. Change anything").wait_for()
+
     def sample(self, label: str) -> None:
         self.page.locator("#control-digit label", has_text=re.compile(f"^ *{re.escape(label)} *$")).click()
 

@@ -143,7 +143,7 @@ def test_what_is_empty_is_said_and_not_painted(visit: Visit) -> None:
 
 def test_two_methods_side_by_side(visit: Visit) -> None:
     visitor = visit("/cam/")
-    visitor.page.click("#pin")
+    visitor.pin()
     visitor.page.get_by_role("tab", name="Compare").click()
     choose(visitor, "method", METHODS["cam"])
     visitor.shows("method", "cam")

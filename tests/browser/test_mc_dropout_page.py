@@ -194,7 +194,7 @@ def test_paste_and_drop(visit: Visit, way: str) -> None:
 
 def test_pin_and_compare(visit: Visit) -> None:
     visitor = visit()
-    visitor.page.click("#pin")
+    visitor.pin()
     visitor.page.wait_for_selector("#figure-a .main-svg")
     visitor.page.wait_for_selector("#figure-b .main-svg")
     visitor.sample("a 7")
@@ -371,7 +371,7 @@ def test_follow_one_number(visit: Visit) -> None:
 def test_reset(visit: Visit) -> None:
     visitor = visit()
     first = visitor.sentence
-    visitor.page.click("#pin")
+    visitor.pin()
     visitor.page.wait_for_selector("#figure-a .main-svg")
     visitor.stroke(ONE)
     visitor.told(OWN)

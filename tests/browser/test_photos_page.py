@@ -158,7 +158,7 @@ def test_a_click_on_a_bar_follows_its_class(photo_page: Visit) -> None:
 
 def test_pin_and_compare(photo_page: Visit) -> None:
     visitor = photo_page()
-    visitor.page.click("#pin")
+    visitor.pin()
     visitor.page.wait_for_selector("#figure-a .main-svg")
     visitor.choose("photo", "school_bus")
     visitor.choose("tiles", "4")

@@ -120,13 +120,13 @@ def test_a_hidden_word_is_struck(visit: Visit) -> None:
 
 def test_two_methods_stand_side_by_side(visit: Visit) -> None:
     visitor = visit(PAGE)
-    visitor.page.click("#pin")
+    visitor.pin()
     visitor.choose("network", "attention")
     visitor.shows("network", "attention")
     visitor.page.wait_for_selector("#figure-b .main-svg")
-    assert "Network: Transformer in A, LSTM with attention in B" in visitor.page.inner_text("#differences")
+    visitor.page.get_by_text("Network: Transformer in A, LSTM with attention in B").wait_for()
     for network in ("transformer", "attention"):
-        assert visitor.page.get_by_text(sentence(network=network)).count()
+        visitor.page.get_by_text(sentence(network=network)).first.wait_for()
 
 
 def test_the_first_piece_is_there_at_once(visit: Visit, capsys: pytest.CaptureFixture) -> None:
