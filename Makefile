@@ -4,6 +4,9 @@
 SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
+# These tests have the machine to themselves; all others run side by side, each on one thread.
+ALONE := browser or load or slow or alone
+BESIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
 
 help:
 	@echo "make run        the gallery at http://127.0.0.1:7860"
@@ -29,12 +32,13 @@ class: .venv/run.stamp
 
 test: .venv/dev.stamp
 	@bash scripts/chromium.sh
-	$(BIN)/python -m pytest
+	$(BESIDE) -m "not ($(ALONE))"
+	$(BIN)/python -m pytest -m "$(ALONE)"
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not browser and not load and not slow and not data"
+	$(BESIDE) -q -m "not ($(ALONE) or data)"
 	@$(BIN)/python scripts/reading_cost.py
 
 train: .venv/run.stamp

@@ -293,6 +293,7 @@ def test_damaged_weights_are_named(
 # ---- forty topics
 
 
+@pytest.mark.alone
 def test_forty_topics(capsys: pytest.CaptureFixture) -> None:
     gallery.home_page(made_up(1))  # reads the scores once
     begin = time.perf_counter()
@@ -325,6 +326,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     assert "GRADIO_SERVER_PORT" in lines[0]
 
 
+@pytest.mark.alone
 def test_start_memory_and_end(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with serving.gallery(tmp_path / "log") as served:
         before = served.health()

@@ -357,6 +357,7 @@ def test_the_first_answer_is_the_live_one(card: Card) -> None:
     assert list(first.idle) == list(live.idle)
 
 
+@pytest.mark.alone
 @every_topic
 def test_an_answer_keeps_its_promise(card: Card) -> None:
     def measure() -> float:
