@@ -248,10 +248,19 @@ def compared(panels: Mapping[str, Mapping[str, tuple[Mapping[str, float], bool]]
                 "color": draw.MID_TEXT,
                 "thickness": 2,
             },
-            text=[f"\u2003{score['mean']:.1f}" for score, _ in bars.values()],  # as far off as error bars reach
-            textposition="outside",
-            cliponaxis=False,
             hovertemplate="%{y}: BLEU %{x:.2f}<extra></extra>",
+        )
+        figure.add_scatter(  # not the bars' own text, which the error bars would cross
+            x=[score["mean"] + score["spread"] for score, _ in bars.values()],
+            y=list(bars),
+            xaxis=f"x{axis}",
+            yaxis=f"y{axis}",
+            mode="text",
+            text=[f" {score['mean']:.1f}" for score, _ in bars.values()],
+            textposition="middle right",
+            textfont={"color": draw.MID_TEXT},
+            cliponaxis=False,
+            hoverinfo="skip",
         )
         figure.update_layout(
             **{
