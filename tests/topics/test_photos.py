@@ -222,22 +222,41 @@ TINY = replace(
 )
 
 
-def test_a_teacher_makes_half_of_the_target():
+def test_the_mean_of_the_teachers_makes_half_of_the_target():
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     targets = torch.eye(20)[:4]
-    shares = torch.linspace(0.1, 2, 20).softmax(dim=0)
+    first, second = torch.linspace(0.1, 2, 20).softmax(dim=0), torch.linspace(3, 1, 20).softmax(dim=0)
 
     class Constant(torch.nn.Module):
+        def __init__(self, shares):
+            super().__init__()
+            self.shares = shares
+
         def forward(self, images):
-            return shares.log().expand(len(images), -1)
+            return self.shares.log().expand(len(images), -1)
 
     class Linear(torch.nn.Module):
         def forward(self, images):
             return images.flatten(1)[:, :20]
 
-    loss = recipe.cross_entropy(Linear(), images, targets, label_smoothing=0.0, teacher=Constant())
-    by_hand = -((targets + shares) / 2 * Linear()(images).log_softmax(dim=1)).sum(dim=1).mean()
+    teachers = [Constant(first), Constant(second)]
+    loss = recipe.cross_entropy(Linear(), images, targets, label_smoothing=0.0, teachers=teachers)
+    expected = targets / 2 + first / 4 + second / 4
+    by_hand = -(expected * Linear()(images).log_softmax(dim=1)).sum(dim=1).mean()
     torch.testing.assert_close(loss, by_hand)
+
+
+def test_a_last_run_trains_on_the_validation_photos_and_validates_nothing():
+    examples = pictured()
+    _, held_out = recipe.parts(examples)
+    others = data.Examples(examples.images.clone(), examples.labels, examples.classes)
+    others.images[held_out] = 0
+    for all_photos in (False, True):
+        last = replace(TINY, epochs=1, all_photos=all_photos)
+        (one, history), (other, _) = (recipe.train(last, seed=0, examples=photos) for photos in (examples, others))
+        same = all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+        assert same is not all_photos
+        assert ("validation_error" in history.rows[0]) is not all_photos
 
 
 @pytest.mark.parametrize("attention", [False, True])

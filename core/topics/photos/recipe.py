@@ -5,7 +5,7 @@ make train TOPIC=photos       an hour and a half per run on one core, 25 minutes
 Expected: seven of eight test photos right (resnet); the config.json of each run has the figures.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,9 +38,8 @@ class Recipe:
 
     widths, blocks   channels and residual blocks of the three stages
     attention        CBAM at the end of each residual block
-    sizes            sides of a training batch in pixels, one drawn for each; crops enlarge what they show, so
-                     that whole photos of 64 pixels show it as large as crops of fewer (Touvron et al. 2019,
-                     arXiv:1906.06423)
+    sizes            sides of a training batch in pixels, one drawn for each: squares of fewer than 64 show less of
+                     a photo, as large as it is, in half of the time
     sharp            share of batches whose photos are only shifted, cut and mirrored: any resampling blurs, and a
                      network that has seen nothing else misreads photos as they are
     shift            those photos are extended by so many mirrored pixels on each side before a square is cut
@@ -49,9 +48,10 @@ class Recipe:
     colour           brightness, contrast and saturation change by up to this share
     mix              share of batches whose photos are blended (mixup) or pasted into each other (CutMix)
     label_smoothing  share of the target spread over all classes
-    teacher          name of the run whose shares for the changed photo make half of the target; "" for none
-                     (Hinton et al. 2015, arXiv:1503.02531; Beyer et al. 2022, arXiv:2106.05237: it sees what the
+    teachers         names of the runs whose shares for the changed photo, in the mean, make half of the target
+                     (Hinton et al. 2015, arXiv:1503.02531; Beyer et al. 2022, arXiv:2106.05237: they see what the
                      network sees)
+    all_photos       the validation photos train, too: for a last run, after every choice was made
     average          decay per step of the running mean of the weights that is kept; 0 keeps the last
     seeds            runs behind mean and spread; the first one's weights are kept
     """
@@ -71,20 +71,25 @@ class Recipe:
     colour: float = 0.2
     mix: float = 0.6
     label_smoothing: float = 0.05
-    teacher: str = ""
+    teachers: tuple[str, ...] = ()
+    all_photos: bool = False
     average: float = 0.995
     seeds: tuple[int, ...] = (0, 1, 2)
     keep_weights: bool = True
 
 
+# Full trainings that the stored networks teach: scores only, the page keeps what learnt from labels alone.
+TAUGHT = Recipe(sizes=(48, 64), teachers=("photos/resnet", "photos/cbam"), seeds=(0,), keep_weights=False)
 # A quarter of the epochs, enough to tell what helps, and one change each.
 SHORT = Recipe(epochs=16, seeds=(0,), keep_weights=False)
 RECIPES = {
     "resnet": Recipe(),
     "cbam": Recipe(attention=True, seeds=(0,)),
+    "taught_long": TAUGHT,
+    "all_photos": replace(TAUGHT, all_photos=True),
     "short": SHORT,
     "no_mixing": replace(SHORT, mix=0.0),
-    "taught": replace(SHORT, teacher="photos/resnet"),
+    "taught": replace(SHORT, teachers=("photos/resnet",)),
     "no_average": replace(SHORT, average=0.0),
     "all_resampled": replace(SHORT, sharp=0.0),
     "none_resampled": replace(SHORT, sharp=1.0),
@@ -165,12 +170,13 @@ def parts(examples: data.Examples) -> tuple[Tensor, Tensor]:
 
 
 def cross_entropy(
-    network: nn.Module, images: Tensor, targets: Tensor, *, label_smoothing: float, teacher: nn.Module | None = None
+    network: nn.Module, images: Tensor, targets: Tensor, *, label_smoothing: float, teachers: Sequence[nn.Module] = ()
 ) -> Tensor:
-    """The training loss, of targets that are probabilities; a teacher's make half of them."""
-    if teacher:
+    """The training loss, of targets that are probabilities; the teachers' mean makes half of them."""
+    if teachers:
         with torch.no_grad():
-            targets = (targets + teacher(images).float().softmax(dim=1)) / 2
+            shares = [teacher(images).float().softmax(dim=1) for teacher in teachers]
+            targets = (targets + torch.stack(shares).mean(dim=0)) / 2
     return F.cross_entropy(network(images), targets, label_smoothing=label_smoothing)
 
 
@@ -198,20 +204,24 @@ def train(
     """Train one network from scratch.
 
     seed      decides initial weights, order and augmentation
-    examples  training photos, of which `parts` keeps 50 a class for validation; photos20 by default
+    examples  training photos, of which `parts` keeps 50 a class for validation, unless `all_photos`; photos20 by
+              default
     folder    where a killed run is taken up again
     returns   the network in eval mode, its weights rounded to fp16, and its history
     """
     examples = examples or data.load("photos20", "train")
     chosen, held_out = parts(examples)
+    if recipe.all_photos:
+        chosen = torch.cat([chosen, held_out])
     validation = examples.images[held_out], examples.labels[held_out]
     network = build(recipe, seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    teacher = restore(store.load(recipe.teacher)) if recipe.teacher else None
-    if teacher and torch.cuda.is_available():
-        teacher.cuda()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    teachers = [restore(store.load(name)).to(device) for name in recipe.teachers]
 
     def validate(network: nn.Module) -> loop.Row:
+        if recipe.all_photos:
+            return {}
         logits = batched_logits(network, validation[0].to(next(network.parameters()).device)).cpu()
         error = logits.argmax(dim=1).ne(validation[1]).float().mean()
         return {"validation_error": float(error), "validation_nll": float(F.cross_entropy(logits, validation[1]))}
@@ -219,7 +229,7 @@ def train(
     history = loop.fit(
         network,
         (examples.images[chosen], examples.labels[chosen]),
-        partial(cross_entropy, label_smoothing=recipe.label_smoothing, teacher=teacher),
+        partial(cross_entropy, label_smoothing=recipe.label_smoothing, teachers=teachers),
         optimizer=torch.optim.SGD(
             network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, momentum=0.9, nesterov=True
         ),
@@ -259,10 +269,10 @@ def evaluate(network: nets.ResNet, *, seed: int) -> dict[str, float]:
 
     returns accuracy, with the mirror image (`accuracy_flipped`), of the first five, NLL (nat) and ECE;
             accuracy of changed photos (`accuracy_grey` …, see CHANGES); of the validation photos, on which
-            every choice was made; and of a simple baseline, the class of the nearest training photo
-            by its pixels (`accuracy_nearest`, the same for every network); and AUROC of the evidence and of
-            the largest share for telling the test photos from 180 of classes never learnt
-            (`auroc_evidence`, `auroc_share`)
+            every choice was made (see `all_photos` for a network that learnt them); and of a simple baseline,
+            the class of the nearest training photo by its pixels (`accuracy_nearest`, the same for every network);
+            and AUROC of the evidence and of the largest share for telling the test photos from 180 of classes
+            never learnt (`auroc_evidence`, `auroc_share`)
     """
     train, test = data.load("photos20", "train"), data.load("photos20", "test")
     chosen, held_out = parts(train)
@@ -300,7 +310,9 @@ def restore(run: store.Run) -> nets.ResNet:
 def describe(recipe: Recipe) -> dict[str, Any]:
     """The parts of config.json that follow from the recipe alone."""
     uses = {
-        "photos20": "trained on 8,000 photos, validated on 1,000, scored on the 1,000 test photos",
+        "photos20": "trained on 9,000 photos, with those of accuracy_validation, scored on the 1,000 test photos"
+        if recipe.all_photos
+        else "trained on 8,000 photos, validated on 1,000, scored on the 1,000 test photos",
         "imagenet_samples": "180 photos of classes never learnt, for the scores auroc_…; nothing was chosen by them",
     }
     return {
