@@ -132,6 +132,9 @@ CARD = Card(
         Score(CBAM, "accuracy", "test accuracy, with CBAM", percent=True, digits=1, baseline="accuracy_nearest"),
         Score(CBAM, "accuracy_flipped", "with CBAM and the mirror image", percent=True, digits=1),
         Score(CBAM, "nll", "NLL in nat, with CBAM"),
+        Score("photos/taught_long", "accuracy", "test accuracy, taught by both networks", percent=True, digits=1),
+        Score("photos/all_photos", "accuracy", "… and trained on all 9,000 photos", percent=True, digits=1),
+        Score("photos/all_photos", "accuracy_flipped", "… and with the mirror image", percent=True, digits=1),
         Score("photos/short", "accuracy_validation", "validation accuracy, 16 epochs", percent=True, digits=1),
         Score("photos/no_mixing", "accuracy_validation", "16 epochs, no mixup or CutMix", percent=True, digits=1),
         Score("photos/no_average", "accuracy_validation", "16 epochs, last weights", percent=True, digits=1),
@@ -210,8 +213,10 @@ CARD = Card(
     "shuffled say what the network goes by: the further they fall, the more it needed what was taken away. The "
     "baseline answers with the class of the training photo whose pixels are nearest. AUROC: of a test photo and one "
     "of 180 photos of classes never learnt, how often the first has the larger number; 0.5 tells nothing, 1 always. "
-    "The rows of 16 epochs change one thing each in a training of about a quarter of the length. They are of the 1,000 "
-    "validation photos, on which every choice was made; differences below one percent may be chance.",
+    "Two more networks, not on this page, were trained as long and also learnt what these two say of each changed "
+    "photo; one of them on the 1,000 validation photos, too. The rows of 16 epochs change one thing each in a training "
+    "of about a quarter of the length. They are of the validation photos, on which every choice was made; differences "
+    "below one percent may be chance.",
     limits=(
         "Twenty classes only, each as it looked in ImageNet; anything else is answered with one of them.",
         "It does not know what it does not know: neither evidence nor share tells other things apart for certain "
