@@ -213,10 +213,10 @@ CARD = Card(
     "shuffled say what the network goes by: the further they fall, the more it needed what was taken away. The "
     "baseline answers with the class of the training photo whose pixels are nearest. AUROC: of a test photo and one "
     "of 180 photos of classes never learnt, how often the first has the larger number; 0.5 tells nothing, 1 always. "
-    "Two more networks, not on this page, were trained as long and also learnt what these two say of each changed "
-    "photo; one of them on the 1,000 validation photos, too. The rows of 16 epochs change one thing each in a training "
-    "of about a quarter of the length. They are of the validation photos, on which every choice was made; differences "
-    "below one percent may be chance.",
+    "Two more networks, not on this page, also learnt what the one with CBAM and the one without say of each changed "
+    "photo, and saw smaller squares in half of the batches; one of them learnt the 1,000 validation photos, too. The "
+    "rows of 16 epochs change one thing each in a training of about a quarter of the length. They are of the "
+    "validation photos, on which every choice was made; differences below one percent may be chance.",
     limits=(
         "Twenty classes only, each as it looked in ImageNet; anything else is answered with one of them.",
         "It does not know what it does not know: neither evidence nor share tells other things apart for certain "

@@ -1,6 +1,6 @@
 """How the weights are made.
 
-make train TOPIC=photos       an hour and a half per run on one core, 25 minutes for a short one
+make train TOPIC=photos       up to two hours per run on one core, 25 minutes for a short one
 
 Expected: seven of eight test photos right (resnet); the config.json of each run has the figures.
 """
@@ -38,8 +38,8 @@ class Recipe:
 
     widths, blocks   channels and residual blocks of the three stages
     attention        CBAM at the end of each residual block
-    sizes            sides of a training batch in pixels, one drawn for each: squares of fewer than 64 show less of
-                     a photo, as large as it is, in half of the time
+    sizes            sides of a training batch in pixels, one drawn for each: fewer than 64 cost less; where photos are
+                     only cut (see sharp), they show less of them, as large as it is
     sharp            share of batches whose photos are only shifted, cut and mirrored: any resampling blurs, and a
                      network that has seen nothing else misreads photos as they are
     shift            those photos are extended by so many mirrored pixels on each side before a square is cut
