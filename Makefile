@@ -5,7 +5,7 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 # These tests have the machine to themselves; all others run side by side, each on one thread.
-ALONE := browser or load or slow or alone
+ALONE := load or slow or alone
 BESIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4
 
 help:
@@ -32,13 +32,14 @@ class: .venv/run.stamp
 
 test: .venv/dev.stamp
 	@bash scripts/chromium.sh
-	$(BESIDE) -m "not ($(ALONE))"
+	$(BESIDE) -m "not (browser or $(ALONE))"
+	$(BESIDE) --dist loadfile -m "browser and not alone"
 	$(BIN)/python -m pytest -m "$(ALONE)"
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BESIDE) -q -m "not ($(ALONE) or data)"
+	$(BESIDE) -q -m "not (browser or data or $(ALONE))"
 	@$(BIN)/python scripts/reading_cost.py
 
 train: .venv/run.stamp

@@ -83,6 +83,7 @@ def test_methods_classes_and_layers_answer_at_once(visit: Visit) -> None:
     visitor.picture("cam-idle-control")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("settings", "control", "promise_ms"),
     [("strength=0", "strength", 150), ("method=smooth_grad", "sigma", 300)],

@@ -198,6 +198,7 @@ def test_two_visitors_play_games_of_their_own_and_nobody_breaks_one(visit: Visit
     assert second.page.evaluate(label) == "GAN after 1 steps"
 
 
+@pytest.mark.alone
 def test_a_slider_answers_in_time(visit: Visit, capsys: pytest.CaptureFixture) -> None:
     visit("/gan/").answers_in_time("d1", 150, capsys)
 

@@ -106,6 +106,7 @@ def test_a_page_is_whole(card: Card, look: str, visit: Callable[..., Page]) -> N
         assert order == sorted(order), "question, figure, tour, controls"
 
 
+@pytest.mark.alone
 @every_page
 def test_a_key_is_answered_in_time_by_the_same_figure(
     card: Card, visit: Callable[..., Page], capsys: pytest.CaptureFixture

@@ -76,6 +76,7 @@ def test_a_slider_answers_mouse_and_keys(visit: Visit) -> None:
     assert visitor.sentence == expected(rotate=turned + 5) != second
 
 
+@pytest.mark.alone
 def test_a_slider_answers_in_time(visit: Visit, capsys: pytest.CaptureFixture) -> None:
     visitor = visit()
     visitor.answers_in_time("rotate", PROMISE_MS, capsys)

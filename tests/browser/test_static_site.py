@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -30,7 +29,7 @@ from core.topics.mc_dropout import method
 from core.topics.mc_dropout.card import RUN
 from core.topics.mc_dropout.picture import framed, rotated
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 TOPICS = cards.topics(surface="space")
 HOME_MB, SITE_MB = 1, 10
 PATIENCE_MS = 120_000  # a machine that trains beside the tests takes minutes to open a page
@@ -243,9 +242,7 @@ def difference(found: dict[str, Any], expected: torch.Tensor) -> float:
     return float((torch.tensor(found["votes"]).view(-1, 10) - expected).abs().max())
 
 
-def test_nothing_is_loaded_before_the_first_touch_and_samples_are_answered_as_by_torch(
-    live: Live, capsys: pytest.CaptureFixture
-) -> None:
+def test_nothing_is_loaded_before_the_first_touch_and_samples_are_answered_as_by_torch(live: Live) -> None:
     live.page.wait_for_selector("#board")
     assert not [url for url in live.asked if re.search(r"ort|onnx|beside", url)]
     live.page.focus("#sample")
@@ -256,13 +253,11 @@ def test_nothing_is_loaded_before_the_first_touch_and_samples_are_answered_as_by
         live.page.evaluate("degrees => (document.getElementById('rotate').value = degrees)", degrees)
         found = live.answered(lambda label=label: live.page.select_option("#sample", label))  # type: ignore[misc]
         worst = max(worst, difference(found, torch_votes(samples[name][None] / 255, degrees)))
-    with capsys.disabled():
-        print(f"\n  live votes differ from torch by at most {worst:.1g}", end="")
     assert worst < 1e-4
     assert len([url for url in live.asked if url.endswith(".wasm")]) == 1
 
 
-def test_a_drawn_digit_is_framed_and_answered_as_by_torch(live: Live, capsys: pytest.CaptureFixture) -> None:
+def test_a_drawn_digit_is_framed_and_answered_as_by_torch(live: Live) -> None:
     page, before = live.page, sentence(live.page)
     box = page.locator("#board").bounding_box()
     assert box
@@ -275,9 +270,7 @@ def test_a_drawn_digit_is_framed_and_answered_as_by_torch(live: Live, capsys: py
                 page.mouse.down()
         page.mouse.up()
 
-    begin = time.monotonic()
     found = live.answered(draw)
-    first_s = time.monotonic() - begin
     assert sentence(page) != before
     assert found["top"] == 7
     assert f"{found['agreeing']} of 50" in page.locator("#tiles").inner_text()
@@ -288,18 +281,11 @@ def test_a_drawn_digit_is_framed_and_answered_as_by_torch(live: Live, capsys: py
     expected = framed(np.asarray(paper.convert("L"), dtype=np.float32) / 255)
     assert expected is not None
     off = float((seen - expected).abs().max())
-    begin = time.monotonic()
     turned = live.answered(
         lambda: page.evaluate(
             "rotate.value = 90; rotate.dispatchEvent(new Event('input'))",
         )
     )
-    with capsys.disabled():
-        print(
-            f"\n  drawn: framed within {off:.1g} of the page's own; first answer {first_s:.1f} s, "
-            f"next {1000 * (time.monotonic() - begin):.0f} ms",
-            end="",
-        )
     assert off < 0.02
     assert difference(turned, torch_votes(seen, 90)) < 1e-4
     picture(page, "mc_dropout-live")
@@ -309,7 +295,7 @@ def test_a_drawn_digit_is_framed_and_answered_as_by_torch(live: Live, capsys: py
 
 
 @pytest.mark.parametrize("live", ["gan"], indirect=True)
-def test_faces_are_drawn_as_by_torch(live: Live, capsys: pytest.CaptureFixture) -> None:
+def test_faces_are_drawn_as_by_torch(live: Live) -> None:
     page, run = live.page, store.load(BEST)
     page.wait_for_selector("#sheet")
     assert not [url for url in live.asked if re.search(r"ort|onnx|beside", url)]
@@ -343,8 +329,6 @@ def test_faces_are_drawn_as_by_torch(live: Live, capsys: pytest.CaptureFixture) 
         with torch.inference_mode():
             expected = generator(latent[None]).flatten()
         worst = max(worst, float((torch.tensor(found["picture"]) - expected).abs().max()))
-    with capsys.disabled():
-        print(f"\n  live faces differ from torch by at most {worst:.1g}", end="")
     assert worst < 1e-4
     picture(page, "gan-live")
 

@@ -129,6 +129,7 @@ def test_two_methods_stand_side_by_side(visit: Visit) -> None:
         visitor.page.get_by_text(sentence(network=network)).first.wait_for()
 
 
+@pytest.mark.alone
 def test_the_first_piece_is_there_at_once(visit: Visit, capsys: pytest.CaptureFixture) -> None:
     """Pieces drawn anew with each temperature come one by one: what is measured is the first one's text."""
     visitor = visit(f"{PAGE}?decoding=sampling&temperature=0.2&sentence=ball")

@@ -86,6 +86,7 @@ def test_a_leaf_shows_itself_and_is_asked_by_a_click(visit: Visit) -> None:
     expect(visitor.page.locator("#follow")).to_contain_text("L = max(")
 
 
+@pytest.mark.alone
 def test_the_margin_is_moved(visit: Visit, capsys: pytest.CaptureFixture) -> None:
     visitor = visit("/triplet/?margin=0.5")
     visitor.answers_in_time("margin", 150, capsys)
