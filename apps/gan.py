@@ -569,7 +569,7 @@ def started(match: toy.Match, values: Mapping[str, Value], *, anew: bool = False
     return match
 
 
-def drawn(match: toy.Match, looks: list[toy.Moment]) -> dict[str, dict[str, Any]]:
+def drawn(match: toy.Match, looks: list[toy.Moment]) -> dict[str, str]:
     """Both games as they stand, by title."""
     real = match.games[0].draw(200, torch.Generator().manual_seed(0))
     return {title: figures.plane(look, real, title) for title, look in zip(GAMES.values(), looks, strict=True)}

@@ -543,7 +543,7 @@ def read_photos(paths: Sequence[str]) -> Iterator[np.ndarray]:
             Path(path).unlink(missing_ok=True)
 
 
-def own_map(view: str, own: Tensor, title: str) -> tuple[str, dict[str, Any]]:
+def own_map(view: str, own: Tensor, title: str) -> tuple[str, str]:
     """What the map makes of a class of one's own, points (M, D): in words, and the map with it."""
     kept, new = leaves(), len(CLASSES)
     count = len(kept.known)
@@ -577,7 +577,7 @@ def own_map(view: str, own: Tensor, title: str) -> tuple[str, dict[str, Any]]:
         sprite=SPRITE,
         sentence=sentence,
     )
-    return sentence, draw.to_json(figure)
+    return sentence, draw.to_text(figure)
 
 
 def measured() -> draw.Figure:

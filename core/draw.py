@@ -6,6 +6,8 @@ so a page needs no second figure when the visitor's system changes its mind.
 
 import base64
 import io
+import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -119,11 +121,14 @@ def figure(*, height: int, sentence: str) -> Figure:
 
 
 def to_json(fig: Figure) -> dict[str, Any]:
-    """A figure as plain JSON values, numbers rounded to five digits: a slider sends one with every move."""
+    """A figure as plain JSON values, numbers rounded to five digits: a slider sends one with every move.
+
+    What is no finite number becomes null, which Plotly leaves out; JSON has no other word for it.
+    """
 
     def plain(value: Any) -> Any:
         if isinstance(value, float):  # first, for most values are
-            return float(f"{value:.5g}")
+            return float(f"{value:.5g}") if math.isfinite(value) else None
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, np.ndarray):
@@ -133,6 +138,11 @@ def to_json(fig: Figure) -> dict[str, Any]:
         return plain(value.item()) if isinstance(value, np.generic) else value
 
     return plain({"data": fig.data, "layout": fig.layout} | ({"frames": fig.frames} if fig.frames else {}))
+
+
+def to_text(fig: Figure) -> str:
+    """A figure as it travels to a page."""
+    return json.dumps(to_json(fig), separators=(",", ":"))
 
 
 def picture_url(pixels: np.ndarray, *, ink_dark: bool = False) -> str:

@@ -60,9 +60,9 @@ class Answer:
     idle: Sequence[str] = ()
 
     @property
-    def drawn(self) -> dict[str, Any]:
+    def drawn(self) -> str:
         """The figure as the browser gets it, which also greys the idle controls."""
-        return {**self.figure, "idle": list(self.idle)}
+        return json.dumps({**self.figure, "idle": list(self.idle)}, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Moves:
             words = self.card.differences(pinned["values"], values)
             if own != pinned["own"]:
                 words.append(f"another {self.input}")
-            figure_b, tiles_b = answer.drawn, told(answer.drawn, updates[parts["tiles"]])
+            figure_b, tiles_b = answer.drawn, told(answer.figure, updates[parts["tiles"]])
             differences = ". ".join(words) + "." if words else "A and B are the same."
         return updates | {
             parts["figure_b"]: figure_b,
@@ -408,10 +408,10 @@ class Moves:
 
     # ---- compare, follow, take away
 
-    def pin(self, figure: Any, tiles: str, *raw: Any) -> dict[Any, Any]:
+    def pin(self, figure: str, tiles: str, *raw: Any) -> dict[Any, Any]:
         """Keep this answer as A; it lives in the visitor's browser, not here."""
         values, own = self.read(raw)
-        parts, tiles = self._parts, told(figure, tiles)
+        parts, tiles = self._parts, told(json.loads(figure), tiles)
         return {
             parts["pinned"]: {"values": values, "own": own},
             parts["figure_a"]: figure,

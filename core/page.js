@@ -10,6 +10,7 @@ window.vitrine = (() => {
   // ---- figure: one Plotly drawing that is updated in place, so that nothing flickers while a slider moves
   function figure(element, props, trigger, watch) {
     const frame = element.querySelector(".vitrine-figure");
+    let value = null; // what is drawn; it arrives as text
     let narrow = false;
     const thumbnail = document.createElement("div");
     thumbnail.className = "thumbnail";
@@ -23,7 +24,7 @@ window.vitrine = (() => {
       return merged;
     };
     const draw = () => {
-      const value = props.value;
+      value = props.value ? JSON.parse(props.value) : null;
       thumbnail.style.display = "none"; // whose point may have gone
       frame.classList.toggle("empty", !value);
       if (!value) return;
@@ -52,7 +53,7 @@ window.vitrine = (() => {
         // A point of a figure with a sheet of thumbnails shows its own beside it; customdata says which.
         frame.after(thumbnail);
         frame.on("plotly_hover", ({ points, event }) => {
-          const sprite = props.value?.layout.meta?.sprite;
+          const sprite = value?.layout.meta?.sprite;
           const [number] = points[0].customdata ?? [];
           if (!sprite || !(number >= 0)) return;
           const box = frame.parentElement.getBoundingClientRect();
@@ -66,7 +67,7 @@ window.vitrine = (() => {
         // A figure in a closed tab has no width; draw it again when it gets one.
         new ResizeObserver(() => {
           if (!frame.clientWidth) return;
-          if ((props.value?.layout.meta || {}).narrow && narrow !== frame.clientWidth < NARROW) draw();
+          if ((value?.layout.meta || {}).narrow && narrow !== frame.clientWidth < NARROW) draw();
           else Plotly.Plots.resize(frame);
         }).observe(frame);
       });

@@ -12,7 +12,7 @@ vitrine.show = ({ answers, tour, measured }) => {
     const watch = (_, changed) => (redraw = changed);
     vitrine.figure(find(id), props, () => {}, watch);
     return (value) => {
-      props.value = value;
+      props.value = JSON.stringify(value);
       redraw();
     };
   };

@@ -10,8 +10,12 @@ CLEAR = '<button type="button" class="clear">Clear</button>'
 FEW = 8  # choices that are shown at once; more fold into a menu
 
 
-def figure_view(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
-    """A place for a Plotly figure that is updated in place (gr.Plot builds a new one each time, which flickers)."""
+def figure_view(elem_id: str, value: str | None = None) -> gr.HTML:
+    """A place for a Plotly figure that is updated in place (gr.Plot builds a new one each time, which flickers).
+
+    value  the figure as `draw.to_text` gives it: of an object, Gradio's half in the browser would wrap and copy every
+           single number with each move
+    """
     return gr.HTML(
         value,
         elem_id=elem_id,

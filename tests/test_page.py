@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import logging
+import math
 import re
 import threading
 import time
@@ -162,8 +163,14 @@ def sentence(updates: dict[str, Any]) -> str:
     return unescape(re.sub(r"<[^>]+>", "", updates["note"]))
 
 
+def height(figure: str) -> list[int]:
+    """Where the first trace of a figure stands, as the browser is told."""
+    return json.loads(figure)["data"][0]["y"]
+
+
 def shown(updates: dict[str, Any]) -> int:
-    return updates["figure"]["data"][0]["y"][0]
+    (first,) = height(updates["figure"])
+    return first
 
 
 # ---- answers, and what goes wrong
@@ -219,7 +226,7 @@ def test_values_outside_are_refused_with_their_range(space: Space, n: Any) -> No
 def test_a_stream_shows_each_part(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(space, "answer", streamed)
     parts = list(space.guarded(space.move)(*state(n=3), None))
-    assert [part[space._parts["figure"]]["data"][0]["y"] for part in parts] == [[1], [2], [3], [4]]
+    assert [height(part[space._parts["figure"]]) for part in parts] == [[1], [2], [3], [4]]
 
 
 def test_a_stream_stops_at_the_deadline_and_keeps_what_it_reached(
@@ -331,8 +338,8 @@ def test_interleaved_streams_do_not_mix(space: Space, monkeypatch: pytest.Monkey
     second = space.guarded(space.move)(*state(start="ten", n=3), None)
     figure, address = space._parts["figure"], space._parts["address"]
     for number, (one, ten) in enumerate(zip(first, second, strict=True)):
-        assert one[figure]["data"][0]["y"] == [1 + number]
-        assert ten[figure]["data"][0]["y"] == [10 + number]
+        assert height(one[figure]) == [1 + number]
+        assert height(ten[figure]) == [10 + number]
         assert one[address].startswith("start=one")
         assert ten[address].startswith("start=ten")
 
@@ -637,18 +644,25 @@ def test_a_page_that_needs_no_hub_has_nothing_of_this(space: Space) -> None:
     assert not {"stop", "fetching", "progress", "wanted", "arrived"} & space._parts.keys()
 
 
+def test_a_figure_travels_as_json_that_every_browser_reads() -> None:
+    figure = draw.figure(height=10, sentence="gaps")
+    figure.add_scatter(x=np.array([1.0, np.nan]), y=[math.inf, 1 / 3])
+    (trace,) = json.loads(draw.to_text(figure), parse_constant=pytest.fail)["data"]
+    assert (trace["x"], trace["y"]) == ([1, None], [None, 0.33333])
+
+
 # ---- compare, follow, take away
 
 
 def test_b_follows_and_differs_from_a_in_words(space: Space) -> None:
-    figure = {"layout": {"meta": {"sentence": "two < three"}}}
+    figure = json.dumps({"layout": {"meta": {"sentence": "two < three"}}})
     held = moved(space, space.pin, figure, "<b>a</b>", *state())
     pinned = held["pinned"]
     assert "two &lt; three" in held["tiles_a"]
     assert "<b>a</b>" in held["tiles_a"]
     updates = moved(space, space.move, *state(n=5, own=OWN), json.loads(json.dumps(pinned)))
     assert updates["figure_b"] == updates["figure"]
-    assert updates["figure"]["layout"]["meta"]["sentence"] in updates["tiles_b"]
+    assert json.loads(updates["figure"])["layout"]["meta"]["sentence"] in updates["tiles_b"]
     assert "figure_a" not in updates
     words = re.sub(r"<[^>]+>", "", updates["differences"])
     assert words == "Count: 2 in A, 5 in B. another picture."

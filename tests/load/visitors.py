@@ -162,7 +162,7 @@ class Visitor:
     def _read(self, shown: list[Any]) -> tuple[str, str]:
         """The figure's sentence, or the note's where there is no new figure."""
         figure = shown[self.wiring.figure]
-        if "layout" in figure:
-            return "answered", figure["layout"]["meta"]["sentence"]
+        if isinstance(figure, str):  # and no update that leaves it as it was
+            return "answered", json.loads(figure)["layout"]["meta"]["sentence"]
         note = str(shown[self.wiring.note])
         return "busy" if any(word in note for word in BUSY) else "failed", note

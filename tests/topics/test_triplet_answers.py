@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from contextlib import redirect_stdout
 from types import SimpleNamespace
 from typing import Any
@@ -131,7 +132,7 @@ def test_a_leaf_takes_the_place_of_an_own_picture_when_it_is_clicked():
     space, card = triplet.space, triplet.CARD
     sent = [*card.defaults().values(), {"own": own, "shown": ""}, None]
     (*_, updates) = space.click(SimpleNamespace(_data={"pick": [162]}), *sent)
-    sentence = updates[space._parts["figure"]]["layout"]["meta"]["sentence"]
+    sentence = json.loads(updates[space._parts["figure"]])["layout"]["meta"]["sentence"]
     assert sentence == answer(leaf="number", number=162).figure["layout"]["meta"]["sentence"]
     assert updates[space._widgets.own]["own"] == ""
 
@@ -189,7 +190,7 @@ def test_a_class_of_ones_own_is_told_from_the_leaves_and_its_files_are_gone(tmp_
     assert not any(path.exists() for path in paths)
     sentence, figure = triplet.own_map(view, own, "rockets")
     assert sentence.startswith("5 of your 5 photos")
-    assert figure["layout"]["meta"]["sentence"] == sentence
+    assert json.loads(figure)["layout"]["meta"]["sentence"] == sentence
 
 
 @pytest.mark.parametrize("count", [0, 2, 11])

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -310,10 +309,11 @@ def distances(rows: Sequence[tuple[str, float]]) -> Figure:
     return figure
 
 
-def plane(moment: toy.Moment | None, real: Tensor, title: str) -> dict[str, Any]:
+def plane(moment: toy.Moment | None, real: Tensor, title: str) -> str:
     """Players in the plane: the discriminator's field, real points, forged ones and where they would go.
 
     moment  None before a game has begun: real points alone
+    returns it as `draw.to_text` gives it
     """
     step = moment.step if moment else 0
     figure = draw.figure(height=360, sentence=f"{title} after {step} steps")
@@ -356,4 +356,4 @@ def plane(moment: toy.Moment | None, real: Tensor, title: str) -> dict[str, Any]
             }
         ],
     )  # fmt: skip
-    return draw.to_json(figure)
+    return draw.to_text(figure)
