@@ -131,7 +131,7 @@ def test_a_key_is_answered_in_time_by_the_same_figure(
     )
     for step in range(12):
         page.keyboard.press("ArrowLeft" if step % 2 else "ArrowRight")
-        page.wait_for_function("count => times.length > count", arg=step)
+        page.wait_for_function("count => times.length > count", arg=step, polling=50)  # not with every frame
         page.wait_for_timeout(60)
     times = page.evaluate("times")
     with capsys.disabled():
