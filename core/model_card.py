@@ -72,7 +72,10 @@ def body(card: Card, run: Run) -> str:
     )
     limits = "\n".join(f"- {limit}" for limit in card.limits)
     papers = "\n".join(f"- {paper.authors} {paper.year}: [{paper.title}]({paper.url})" for paper in card.papers)
-    kept = f"{run.megabytes:.2f} MB, fp16" if run.megabytes else "not kept; this run feeds a table"
+    kept, again = "not kept; this run feeds a table", ""
+    if run.megabytes:
+        kept = f"{run.megabytes:.2f} MB, fp16"
+        again = f"; the first run's weights are stored, and measured again by `{card.command}`"
     return f"""# {run.name}
 
 {card.question} {card.claim}
@@ -85,11 +88,10 @@ def body(card: Card, run: Run) -> str:
 
 ## Scores
 
-Held-out data, mean and standard deviation over training runs, and the weights that are stored here.
-Trained by `{config["measured"]["command"]}` at commit {config["measured"]["commit"]}; the stored weights are
-measured again by `{card.command}`.
+On data held out, unless the list of data says otherwise: mean and standard deviation over training runs.
+Trained by `{config["measured"]["command"]}` at commit {config["measured"]["commit"]}{again}.
 
-| score | mean | spread | runs | these weights |
+| score | mean | spread | runs | the first |
 | --- | --- | --- | --- | --- |
 {rows}
 
