@@ -98,36 +98,8 @@ def looked(
         xref="x domain", yref="y domain", x=0.5, y=-0.02, xanchor="center", yanchor="top", showarrow=False,
     )  # fmt: skip
     if covered:
-        top, bottom, left, right = case.box
-        fill = "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * image.mean(dim=(1, 2))).tolist())
-        figure.add_shape(
-            type="rect",
-            x0=100 * left / width,
-            x1=100 * right / width,
-            y0=100 * top / height,
-            y1=100 * bottom / height,
-            fillcolor=fill,
-            line={"color": "#ffffff", "width": 2},
-        )
-    shown = [("map", draw.PETROL, 3.0)] if "map" in curves else []
-    for kind, colour, wide in (*shown, ("chance", draw.MID_TEXT, 1.5)):
-        for change, dash in (("insertion", "solid"), ("deletion", "dash")):
-            label = f"{kind}, {change}"
-            figure.add_scatter(
-                x=100 * curves[kind].shares.numpy(),
-                y=100 * getattr(curves[kind], change)[0, :, case.label].numpy(),
-                xaxis="x2",
-                yaxis="y2",
-                mode="lines",
-                name=label,
-                line={"color": colour, "dash": dash, "width": wide},
-                hovertemplate=f"{label}: {named} %{{y:.0f}} % with %{{x:.0f}} % of the pixels<extra></extra>",
-            )
-    figure.add_annotation(
-        text="<b>thick: this map</b>, thin: chance<br>solid: pixels in, dashed: pixels out",
-        xref="x2 domain", yref="y2 domain", x=0, y=1.04, xanchor="left", yanchor="bottom", align="left",
-        showarrow=False,
-    )  # fmt: skip
+        _add_spot(figure, case)
+    _add_curves(figure, case, curves)
     hidden = {"visible": False, "showgrid": False}
     figure.update_layout(
         xaxis={**hidden, "range": [0, 100], "domain": [0, 0.5], "constrain": "domain",
@@ -149,6 +121,45 @@ def looked(
         "yaxis2": {"domain": [0, 0.86 - photo]},
     }
     return figure
+
+
+def _add_spot(figure: Figure, case: Case) -> None:
+    """The covered spot, in the photo's mean colour."""
+    height, width = case.size
+    top, bottom, left, right = case.box
+    fill = "rgb({:.0f},{:.0f},{:.0f})".format(*(255 * case.image[0].mean(dim=(1, 2))).tolist())
+    figure.add_shape(
+        type="rect",
+        x0=100 * left / width,
+        x1=100 * right / width,
+        y0=100 * top / height,
+        y1=100 * bottom / height,
+        fillcolor=fill,
+        line={"color": "#ffffff", "width": 2},
+    )
+
+
+def _add_curves(figure: Figure, case: Case, curves: Mapping[str, checks.Curves]) -> None:
+    """Insertion and deletion, of the map and of chance."""
+    shown = [("map", draw.PETROL, 3.0)] if "map" in curves else []
+    for kind, colour, wide in (*shown, ("chance", draw.MID_TEXT, 1.5)):
+        for change, dash in (("insertion", "solid"), ("deletion", "dash")):
+            label = f"{kind}, {change}"
+            figure.add_scatter(
+                x=100 * curves[kind].shares.numpy(),
+                y=100 * getattr(curves[kind], change)[0, :, case.label].numpy(),
+                xaxis="x2",
+                yaxis="y2",
+                mode="lines",
+                name=label,
+                line={"color": colour, "dash": dash, "width": wide},
+                hovertemplate=f"{label}: {case.name} %{{y:.0f}} % with %{{x:.0f}} % of the pixels<extra></extra>",
+            )
+    figure.add_annotation(
+        text="<b>thick: this map</b>, thin: chance<br>solid: pixels in, dashed: pixels out",
+        xref="x2 domain", yref="y2 domain", x=0, y=1.04, xanchor="left", yanchor="bottom", align="left",
+        showarrow=False,
+    )  # fmt: skip
 
 
 def ranking(
