@@ -141,7 +141,7 @@ def to_json(fig: Figure) -> dict[str, Any]:
 
 
 def to_text(fig: Figure) -> str:
-    """A figure as it travels to a page."""
+    """A figure as JSON text, which `widgets.figure_view` takes."""
     return json.dumps(to_json(fig), separators=(",", ":"))
 
 

@@ -59,7 +59,6 @@ class Answer:
     remark: str = ""
     idle: Sequence[str] = ()
 
-    @property
     def drawn(self) -> str:
         """The figure as the browser gets it, which also greys the idle controls."""
         return json.dumps({**self.figure, "idle": list(self.idle)}, separators=(",", ":"))
@@ -179,7 +178,7 @@ class Moves:
         parts = self._parts
         query = self.settings(self.card.address(values), own)
         updates = {
-            parts["figure"]: answer.drawn,
+            parts["figure"]: answer.drawn(),
             parts["tiles"]: markup.tiles(self.card, answer.tiles),
             parts["address"]: "&".join(f"{name}={text}" for name, text in query.items()),
             parts["note"]: markup.notes(
@@ -200,7 +199,7 @@ class Moves:
             words = self.card.differences(pinned["values"], values)
             if own != pinned["own"]:
                 words.append(f"another {self.input}")
-            figure_b, tiles_b = answer.drawn, told(answer.figure, updates[parts["tiles"]])
+            figure_b, tiles_b = updates[parts["figure"]], told(answer.figure, updates[parts["tiles"]])
             differences = ". ".join(words) + "." if words else "A and B are the same."
         return updates | {
             parts["figure_b"]: figure_b,

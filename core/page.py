@@ -95,7 +95,7 @@ class Space(Moves):
 
     def _lay_out_answer(self) -> None:
         parts = self._parts
-        parts["figure"] = figure_view("figure", self._first.drawn)
+        parts["figure"] = figure_view("figure", self._first.drawn())
         parts["tiles"] = gr.HTML(markup.tiles(self.card, self._first.tiles), elem_id="tiles")
         with gr.Column(elem_id="tour", elem_classes="part-of-tour"):
             step = self.card.tour[0]
