@@ -33,7 +33,7 @@ class: .venv/run.stamp
 test: .venv/dev.stamp
 	@bash scripts/chromium.sh
 	$(BESIDE) -m "not (browser or $(ALONE))"
-	$(BESIDE) --dist loadfile -m "browser and not alone"
+	$(BESIDE) --dist loadfile -m "browser and not ($(ALONE))"
 	$(BIN)/python -m pytest -m "$(ALONE)"
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
