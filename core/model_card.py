@@ -72,10 +72,13 @@ def body(card: Card, run: Run) -> str:
     )
     limits = "\n".join(f"- {limit}" for limit in card.limits)
     papers = "\n".join(f"- {paper.authors} {paper.year}: [{paper.title}]({paper.url})" for paper in card.papers)
-    kept, again = "not kept; this run feeds a table", ""
+    again = f", and the first measured again by `{card.command}`"
     if run.megabytes:
         kept = f"{run.megabytes:.2f} MB, fp16"
-        again = f"; the first run's weights are stored, and measured again by `{card.command}`"
+    elif "uses" in config:
+        kept = f"those of {config['uses']}"
+    else:
+        kept, again = "not kept; this run feeds a table", ""
     return f"""# {run.name}
 
 {card.question} {card.claim}
@@ -88,10 +91,10 @@ def body(card: Card, run: Run) -> str:
 
 ## Scores
 
-On data held out, unless the list of data says otherwise: mean and standard deviation over training runs.
+On data held out, unless the list of data says otherwise: mean and standard deviation over runs.
 Trained by `{config["measured"]["command"]}` at commit {config["measured"]["commit"]}{again}.
 
-| score | mean | spread | runs | the first |
+| score | mean | spread | runs | first run |
 | --- | --- | --- | --- | --- |
 {rows}
 

@@ -102,7 +102,7 @@ def keep(topic: str, variant: str, recipe_room: Any) -> None:
         "command": f"make train TOPIC={topic}",
         "commit": ", ".join(commits),
         "seeds": list(recipe.seeds),
-        "spread": "standard deviation over runs, from training; `stored` is measured again by make evaluate",
+        "spread": "standard deviation over runs, from training",
     }
     config = {**recipe_room.describe(recipe), "scores": summary(rows), "measured": measured}
     if recipe.keep_weights:
