@@ -133,8 +133,8 @@ CARD = Card(
         Score(CBAM, "accuracy_flipped", "with CBAM and the mirror image", percent=True, digits=1),
         Score(CBAM, "nll", "NLL in nat, with CBAM"),
         Score("photos/taught_long", "accuracy", "test accuracy, taught by both networks", percent=True, digits=1),
-        Score("photos/all_photos", "accuracy", "… and trained on all 9,000 photos", percent=True, digits=1),
-        Score("photos/all_photos", "accuracy_flipped", "… and with the mirror image", percent=True, digits=1),
+        Score("photos/all_photos", "accuracy", "taught so, on all 9,000 photos", percent=True, digits=1),
+        Score("photos/all_photos", "accuracy_flipped", "taught, all photos, with mirror image", percent=True, digits=1),
         Score("photos/short", "accuracy_validation", "validation accuracy, 16 epochs", percent=True, digits=1),
         Score("photos/no_mixing", "accuracy_validation", "16 epochs, no mixup or CutMix", percent=True, digits=1),
         Score("photos/no_average", "accuracy_validation", "16 epochs, last weights", percent=True, digits=1),
@@ -213,8 +213,8 @@ CARD = Card(
     "shuffled say what the network goes by: the further they fall, the more it needed what was taken away. The "
     "baseline answers with the class of the training photo whose pixels are nearest. AUROC: of a test photo and one "
     "of 180 photos of classes never learnt, how often the first has the larger number; 0.5 tells nothing, 1 always. "
-    "Two more networks, not on this page, also learnt what the one with CBAM and the one without say of each changed "
-    "photo, and saw smaller squares in half of the batches; one of them learnt the 1,000 validation photos, too. The "
+    "Two more networks, not on this page, learnt from the one with CBAM and the one without as well as from the "
+    "labels, and saw smaller squares in half of the batches; one of them learnt the 1,000 validation photos, too. The "
     "rows of 16 epochs change one thing each in a training of about a quarter of the length. They are of the "
     "validation photos, on which every choice was made; differences below one percent may be chance.",
     limits=(
