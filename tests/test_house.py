@@ -71,7 +71,7 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     r"core/topics/(?P<x>\w+)/network.py": ({"torch"}, {"core.nets", "core.topics.{x}.method"}),
     r"core/topics/(?P<x>\w+)/recipe.py": (
         ANY,
-        {"core.augment", "core.data", "core.loop", "core.nets", "core.store", "core.topics.{x}"},
+        {"core.augment", "core.data", "core.loop", "core.nets", "core.store", "core.vision", "core.topics.{x}"},
     ),
     # Sentences and scores of a recipe that has a file of its own for them
     r"core/topics/(?P<x>\w+)/(corpus|scoring).py": (ANY, {"core.data", "core.loop", "core.topics.{x}"}),

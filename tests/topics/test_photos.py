@@ -259,9 +259,27 @@ def test_a_last_run_trains_on_the_validation_photos_and_validates_nothing():
         assert ("validation_error" in history.rows[0]) is not all_photos
 
 
-@pytest.mark.parametrize("attention", [False, True])
-def test_training_lowers_the_loss_and_a_killed_run_ends_the_same(tmp_path, attention):
-    tiny, examples = replace(TINY, attention=attention, mix=0.0), pictured()
+def test_strong_changes_are_drawn_for_each_photo_from_the_global_generator():
+    images = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(1)).expand(40, -1, -1, -1)
+
+    def changed(seed, strong):
+        options = replace(TINY, strong=strong, mix=0.0, sharp=1.0, shift=0, sizes=(16,))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            changes = torch.Generator().manual_seed(0)
+            return recipe.augmented((images, torch.zeros(40, dtype=torch.long)), changes, recipe=options)[0]
+
+    found = changed(0, strong=1.0)
+    torch.testing.assert_close(found * 255, (found * 255).round())
+    assert len(found.flatten(1).unique(dim=0)) > 20
+    assert torch.equal(found, changed(0, strong=1.0))
+    assert not torch.equal(found, changed(1, strong=1.0))
+    assert torch.equal(changed(0, strong=0.0), changed(1, strong=0.0))
+
+
+@pytest.mark.parametrize("change", [{}, {"attention": True}, {"strong": 0.5}], ids=str)
+def test_training_lowers_the_loss_and_a_killed_run_ends_the_same(tmp_path, change):
+    tiny, examples = replace(TINY, **change, mix=0.0), pictured()
     network, history = recipe.train(tiny, seed=0, examples=examples)
     assert history.rows[1]["loss"] < history.rows[0]["loss"]
     recipe.train(tiny, seed=0, examples=examples, folder=tmp_path, budget_s=0.0)

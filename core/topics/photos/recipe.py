@@ -1,6 +1,6 @@
 """How the weights are made.
 
-make train TOPIC=photos       up to two hours per run on one core, 25 minutes for a short one
+make train TOPIC=photos       up to three hours per run on one core, 25 minutes for a short one
 
 Expected: seven of eight test photos right (resnet); the config.json of each run has the figures.
 """
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from core import augment, data, loop, nets, store
 from core.topics.photos import method
+from core.vision import torchvision
 
 CLASSES = data.SOURCES["photos20"].classes
 # Validation photos for the page, by their place among the 1,000.
@@ -29,6 +30,7 @@ LEARNT = {
     "lion", "monarch", "orange", "king penguin", "pizza",
     "school bus", "seashore", "sports car", "teapot", "viaduct",
 }  # fmt: skip
+STRONG = torchvision.transforms.TrivialAugmentWide()
 VALIDATION = 50  # photos of each class, cut from the training part; every choice is made on them
 
 
@@ -40,12 +42,15 @@ class Recipe:
     attention        CBAM at the end of each residual block
     sizes            sides of a training batch in pixels, one drawn for each: fewer than 64 cost less; where photos are
                      only cut (see sharp), they show less of them, as large as it is
-    sharp            share of batches whose photos are only shifted, cut and mirrored: any resampling blurs, and a
-                     network that has seen nothing else misreads photos as they are
+    sharp            share of batches whose photos are only shifted, cut and mirrored before they are recoloured: any
+                     resampling blurs, and a network that has seen nothing else misreads photos as they are
     shift            those photos are extended by so many mirrored pixels on each side before a square is cut
     crop             smallest share of the photo's area that a random crop keeps
     turn_degrees     photos turn by up to this much, each way
     colour           brightness, contrast and saturation change by up to this share
+    strong           share of batches in which, in place of `colour`, each photo gets one of thirteen changes of
+                     random strength or none, among them shears, turns of up to 135 degrees and fewer tones
+                     (TrivialAugment: Müller and Hutter 2021, arXiv:2103.10158)
     mix              share of batches whose photos are blended (mixup) or pasted into each other (CutMix)
     label_smoothing  share of the target spread over all classes
     teachers         names of the runs whose shares for the changed photo, in the mean, make half of the target
@@ -69,6 +74,7 @@ class Recipe:
     crop: float = 0.5
     turn_degrees: float = 10.0
     colour: float = 0.2
+    strong: float = 0.0
     mix: float = 0.6
     label_smoothing: float = 0.05
     teachers: tuple[str, ...] = ()
@@ -80,12 +86,16 @@ class Recipe:
 
 # Full trainings that the stored networks teach: scores only, the page keeps what learnt from labels alone.
 TAUGHT = Recipe(sizes=(48, 64), teachers=("photos/resnet", "photos/cbam"), seeds=(0,), keep_weights=False)
+# Half as many epochs again, stronger changes and smaller squares.
+STRONGER = Recipe(epochs=90, sizes=(48, 64), strong=0.6, seeds=(0,), keep_weights=False)
 # A quarter of the epochs, enough to tell what helps, and one change each.
 SHORT = Recipe(epochs=16, seeds=(0,), keep_weights=False)
 RECIPES = {
     "resnet": Recipe(),
     "cbam": Recipe(attention=True, seeds=(0,)),
     "taught_long": TAUGHT,
+    "strong": STRONGER,
+    "strong_all": replace(STRONGER, all_photos=True),
     "all_photos": replace(TAUGHT, all_photos=True),
     "short": SHORT,
     "no_mixing": replace(SHORT, mix=0.0),
@@ -146,7 +156,10 @@ def mixed(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[
 
 
 def augmented(batch: tuple[Tensor, ...], generator: torch.Generator, *, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """What the network trains on: photos changed as the recipe says, targets as probabilities."""
+    """What the network trains on: photos changed as the recipe says, targets as probabilities.
+
+    generator  draws all changes but the strong ones, which come from torch's global generator
+    """
     images, labels = batch
     targets = F.one_hot(labels, len(CLASSES)).float()
     size = recipe.sizes[int(torch.randint(len(recipe.sizes), (), generator=generator))]
@@ -154,7 +167,10 @@ def augmented(batch: tuple[Tensor, ...], generator: torch.Generator, *, recipe: 
         images = cut(F.pad(images, (recipe.shift,) * 4, mode="reflect"), generator, size=size)
     else:
         images = augment.reframed(images, generator, size=size, crop=recipe.crop, turn_degrees=recipe.turn_degrees)
-    images = augment.recoloured(images, generator, strength=recipe.colour)
+    if recipe.strong and torch.rand((), generator=generator) < recipe.strong:
+        images = torch.stack([STRONG(image) for image in (images * 255).round().byte()]) / 255
+    else:
+        images = augment.recoloured(images, generator, strength=recipe.colour)
     if torch.rand((), generator=generator) < recipe.mix:
         images, targets = mixed(images, targets, generator)
     return images.contiguous(memory_format=torch.channels_last), targets
