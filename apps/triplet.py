@@ -577,7 +577,7 @@ def own_map(view: str, own: Tensor, title: str) -> tuple[str, str]:
         sprite=SPRITE,
         sentence=sentence,
     )
-    return sentence, draw.to_text(figure)
+    return sentence, draw.to_text(draw.to_json(figure))
 
 
 def measured() -> draw.Figure:

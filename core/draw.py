@@ -140,9 +140,9 @@ def to_json(fig: Figure) -> dict[str, Any]:
     return plain({"data": fig.data, "layout": fig.layout} | ({"frames": fig.frames} if fig.frames else {}))
 
 
-def to_text(fig: Figure) -> str:
-    """A figure as JSON text, which `widgets.figure_view` takes."""
-    return json.dumps(to_json(fig), separators=(",", ":"))
+def to_text(figure: Mapping[str, Any]) -> str:
+    """What `to_json` gave, as the text that `widgets.figure_view` takes."""
+    return json.dumps(figure, separators=(",", ":"))
 
 
 def picture_url(pixels: np.ndarray, *, ink_dark: bool = False) -> str:

@@ -161,7 +161,7 @@ def scores(card: Card, runs: Mapping[str, Run]) -> str:
         beside = score_cell(score, run.score(score.baseline)) if score.baseline else ""
         rows.append(
             f"<tr><th scope='row'>{escape(score.label)}</th><td>{score_cell(score, entry)}</td>"
-            f"<td>{score.say(entry['stored']) if run.megabytes or 'uses' in run.config else 'not kept'}</td>"
+            f"<td>{score.say(entry['stored']) if run.repeatable else 'not kept'}</td>"
             f"<td>{beside}</td><td>{entry['runs']}</td></tr>"
         )
     limits = "".join(f"<li>{escape(limit)}</li>" for limit in card.limits)

@@ -72,13 +72,9 @@ def body(card: Card, run: Run) -> str:
     )
     limits = "\n".join(f"- {limit}" for limit in card.limits)
     papers = "\n".join(f"- {paper.authors} {paper.year}: [{paper.title}]({paper.url})" for paper in card.papers)
-    again = f", and the first measured again by `{card.command}`"
-    if run.megabytes:
-        kept = f"{run.megabytes:.2f} MB, fp16"
-    elif "uses" in config:
-        kept = f"those of {config['uses']}"
-    else:
-        kept, again = "not kept; this run feeds a table", ""
+    kept = f"{run.megabytes:.2f} MB, fp16" if run.megabytes else "not kept; this run feeds a table"
+    kept = f"those of {config['uses']}" if "uses" in config else kept
+    again = f", and the first measured again by `{card.command}`" if run.repeatable else ""
     return f"""# {run.name}
 
 {card.question} {card.claim}

@@ -61,7 +61,7 @@ class Answer:
 
     def drawn(self) -> str:
         """The figure as the browser gets it, which also greys the idle controls."""
-        return json.dumps({**self.figure, "idle": list(self.idle)}, separators=(",", ":"))
+        return draw.to_text({**self.figure, "idle": list(self.idle)})
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ class Space(Moves):
                         parts[f"figure_{side}"] = figure_view(f"figure-{side}")
                         parts[f"tiles_{side}"] = gr.HTML("")
         with gr.Tab("Scores", id="scores"):
-            figure_view("measured", draw.to_text(self.measured()))
+            figure_view("measured", draw.to_text(draw.to_json(self.measured())))
             gr.HTML(markup.scores(card, runs))
         with gr.Tab("Worksheet", id="worksheet"):
             gr.HTML("<p>Print the questions for the class; the answers are apart.</p>")

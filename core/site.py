@@ -186,7 +186,7 @@ def write_network(space: Moves, folder: Path) -> float:
 
 def measured(space: Moves) -> str:
     """The figure of the stored experiment, as JSON."""
-    return draw.to_text(space.measured())
+    return draw.to_text(draw.to_json(space.measured()))
 
 
 def told(step: Step) -> dict[str, Any]:

@@ -76,6 +76,11 @@ class Run:
         path = self.folder / "model.safetensors"
         return path.stat().st_size / 1e6 if path.is_file() else 0.0
 
+    @property
+    def repeatable(self) -> bool:
+        """Are the weights behind its scores stored, here or with the run that it uses?"""
+        return "model.safetensors" in self.config["files"] or "uses" in self.config
+
     def score(self, key: str) -> Mapping[str, float]:
         """One measured score: `stored` (these weights), `mean`, `spread` and `runs`; raises BadRun if absent."""
         try:

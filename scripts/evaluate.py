@@ -30,7 +30,7 @@ def main() -> None:
         recipe_room = card.load(topic, "recipe")
         for variant, recipe in recipe_room.RECIPES.items():
             run = store.load(f"{topic}/{variant}")
-            if "model.safetensors" not in run.config["files"] and "uses" not in run.config:
+            if not run.repeatable:
                 print(f"{topic}/{variant}: its weights are not kept; mean and spread come from training")
                 continue
             started = time.monotonic()

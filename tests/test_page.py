@@ -647,7 +647,7 @@ def test_a_page_that_needs_no_hub_has_nothing_of_this(space: Space) -> None:
 def test_a_figure_travels_as_json_that_every_browser_reads() -> None:
     figure = draw.figure(height=10, sentence="gaps")
     figure.add_scatter(x=np.array([1.0, np.nan]), y=[math.inf, 1 / 3])
-    (trace,) = json.loads(draw.to_text(figure), parse_constant=pytest.fail)["data"]
+    (trace,) = json.loads(draw.to_text(draw.to_json(figure)), parse_constant=pytest.fail)["data"]
     assert (trace["x"], trace["y"]) == ([1, None], [None, 0.33333])
 
 

@@ -356,4 +356,4 @@ def plane(moment: toy.Moment | None, real: Tensor, title: str) -> str:
             }
         ],
     )  # fmt: skip
-    return draw.to_text(figure)
+    return draw.to_text(draw.to_json(figure))
