@@ -158,12 +158,12 @@ def scores(card: Card, runs: Mapping[str, Run]) -> str:
     for score in card.scores:
         run = runs[score.run]
         entry = run.score(score.key)
+        stored = score.say(entry["stored"]) if run.repeatable else "not kept"
         beside = score_cell(score, run.score(score.baseline)) if score.baseline else ""
-        rows.append(
-            f"<tr><th scope='row'>{escape(score.label)}</th><td>{score_cell(score, entry)}</td>"
-            f"<td>{score.say(entry['stored']) if run.repeatable else 'not kept'}</td>"
-            f"<td>{beside}</td><td>{entry['runs']}</td></tr>"
-        )
+        cells = (score_cell(score, entry), stored, beside, str(entry["runs"]))
+        # On a phone a cell breaks before its spread, and nowhere else.
+        numbers = "".join(f"<td>{re.sub(' (?!±)', '&nbsp;', cell)}</td>" for cell in cells)
+        rows.append(f"<tr><th scope='row'>{escape(score.label)}</th>{numbers}</tr>")
     limits = "".join(f"<li>{escape(limit)}</li>" for limit in card.limits)
     licences = "".join(f"<li>{escape(licence)}</li>" for licence in card.data)
     first = runs[card.scores[0].run]
