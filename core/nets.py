@@ -143,6 +143,8 @@ class ResNet(Staged):
     widths     channels of the three stages, here (64, 128, 240); the stem has as many as the first
     blocks     residual blocks per stage
     attention  end each block's inner path with CBAM
+    early      channels of a convolution in the stem before the one that halves the picture; 0 for none
+               (He et al. 2019, arXiv:1812.01187, figure 2b, has three in the stem)
     input      (B, 3, H, W) float32 in [0, 1]; normalised inside, by `mean` and `std` per channel
     returns    (B, classes) float32 logits
     source     He et al. 2016, arXiv:1512.03385; pooling as in Lin et al. 2014, arXiv:1312.4400
@@ -157,6 +159,7 @@ class ResNet(Staged):
         widths: tuple[int, int, int],
         blocks: tuple[int, int, int],
         attention: bool = False,
+        early: int = 0,
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
         std: tuple[float, float, float] = (0.25, 0.25, 0.25),
     ) -> None:
@@ -165,10 +168,10 @@ class ResNet(Staged):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
-        )
+        whole = [nn.Conv2d(3, early, 3, padding=1, bias=False), nn.BatchNorm2d(early), nn.ReLU()] if early else []
         inputs = widths[0]
+        halving = nn.Conv2d(early or 3, inputs, 3, stride=2, padding=1, bias=False)
+        self.stem = nn.Sequential(*whole, halving, nn.BatchNorm2d(inputs), nn.ReLU())
         for place, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             row = []
             for block in range(count):

@@ -22,12 +22,10 @@ def lively(network: nn.Module, seed: int = 0) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def resnet(*, attention: bool = False, **options: object) -> nets.ResNet:
+def resnet(**options: object) -> nets.ResNet:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = nets.ResNet(
-            **{"classes": 5, "widths": (8, 12, 16), "blocks": (1, 2, 1), "attention": attention, **options}
-        )
+        network = nets.ResNet(**{"classes": 5, "widths": (8, 12, 16), "blocks": (1, 2, 1), **options})
     return lively(network)
 
 
@@ -35,22 +33,22 @@ def pictures(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(1))
 
 
-ATTENTION = pytest.mark.parametrize("attention", [False, True], ids=["plain", "attention"])
+VARIANTS = pytest.mark.parametrize("variant", [{}, {"attention": True}, {"early": 6}], ids=str)
 
 
-@ATTENTION
+@VARIANTS
 @pytest.mark.parametrize("stage", [None, *nets.ResNet.stages])
 @pytest.mark.parametrize("size", [(64, 64), (64, 128)])
-def test_head_goes_on_where_features_stopped(attention, stage, size):
-    network, images = resnet(attention=attention), pictures(2, 3, *size)
+def test_head_goes_on_where_features_stopped(variant, stage, size):
+    network, images = resnet(**variant), pictures(2, 3, *size)
     logits = network(images)
     assert logits.shape == (2, 5)
     assert torch.equal(network.head(network.features(images, stage), stage), logits)
 
 
-@ATTENTION
-def test_stages_have_the_shapes_that_the_docstring_promises(attention):
-    network = resnet(attention=attention, widths=(64, 128, 240), blocks=(1, 1, 1))
+@VARIANTS
+def test_stages_have_the_shapes_that_the_docstring_promises(variant):
+    network = resnet(**variant, widths=(64, 128, 240), blocks=(1, 1, 1))
     for size, factor in (((64, 64), 1), ((64, 128), 2)):
         found = {stage: network.features(pictures(2, 3, *size), stage).shape[1:] for stage in network.stages}
         assert found == {
@@ -68,6 +66,18 @@ def test_blocks_and_widths_are_as_asked():
     assert [getattr(network, stage)[0].conv1.out_channels for stage in network.stages[1:]] == [8, 12, 16]
     assert sum(isinstance(module, nets.CBAM) for module in network.modules()) == 0
     assert sum(isinstance(module, nets.CBAM) for module in resnet(attention=True).modules()) == 4
+
+
+def test_an_early_convolution_sees_the_picture_before_it_is_halved():
+    network, images = resnet(early=6), pictures(2, 3, 16, 16)
+    expected = network.prepare(images)
+    for convolution, norm, step in ((network.stem[0], network.stem[1], 1), (network.stem[3], network.stem[4], 2)):
+        expected = F.conv2d(expected, convolution.weight, padding=1)[:, :, ::step, ::step]
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        expected = (scale[:, None, None] * (expected - norm.running_mean[:, None, None])).add(norm.bias[:, None, None])
+        expected = expected.clamp(min=0)
+    assert network.stem[0].out_channels == 6
+    torch.testing.assert_close(network.features(images, "stem"), expected)
 
 
 def test_pictures_are_normalised_inside():

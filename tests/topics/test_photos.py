@@ -277,7 +277,7 @@ def test_strong_changes_are_drawn_for_each_photo_from_the_global_generator():
     assert torch.equal(changed(0, strong=0.0), changed(1, strong=0.0))
 
 
-@pytest.mark.parametrize("change", [{}, {"attention": True}, {"strong": 0.5}], ids=str)
+@pytest.mark.parametrize("change", [{}, {"attention": True}, {"early": 5}, {"strong": 0.5}], ids=str)
 def test_training_lowers_the_loss_and_a_killed_run_ends_the_same(tmp_path, change):
     tiny, examples = replace(TINY, **change, mix=0.0), pictured()
     network, history = recipe.train(tiny, seed=0, examples=examples)

@@ -40,6 +40,7 @@ class Recipe:
 
     widths, blocks   channels and residual blocks of the three stages
     attention        CBAM at the end of each residual block
+    early            channels of a further convolution before the picture is halved; 0 for none
     sizes            sides of a training batch in pixels, one drawn for each: fewer than 64 cost less; where photos are
                      only cut (see sharp), they show less of them, as large as it is
     sharp            share of batches whose photos are only shifted, cut and mirrored before they are recoloured: any
@@ -64,6 +65,7 @@ class Recipe:
     widths: tuple[int, int, int] = (48, 112, 240)
     blocks: tuple[int, int, int] = (1, 2, 2)
     attention: bool = False
+    early: int = 0
     epochs: int = 60
     batch: int = 64
     learning_rate: float = 0.1
@@ -96,6 +98,10 @@ RECIPES = {
     "taught_long": TAUGHT,
     "strong": STRONGER,
     "strong_all": replace(STRONGER, all_photos=True),
+    # More layers before each halving, most of all before the first, for hardly more parameters.
+    "deeper_all": replace(
+        STRONGER, early=32, widths=(64, 128, 224), blocks=(2, 2, 2), all_photos=True, seeds=(0, 1), keep_weights=True
+    ),
     "all_photos": replace(TAUGHT, all_photos=True),
     "short": SHORT,
     "no_mixing": replace(SHORT, mix=0.0),
@@ -202,11 +208,22 @@ def batched_logits(network: Callable[[Tensor], Tensor], images: Tensor) -> Tenso
         return torch.cat([network(part) for part in images.split(100)])
 
 
+def options_of(recipe: Recipe) -> dict[str, Any]:
+    """What builds the network, as config.json keeps it."""
+    return {
+        "classes": len(CLASSES),
+        "widths": recipe.widths,
+        "blocks": recipe.blocks,
+        "attention": recipe.attention,
+        "early": recipe.early,
+    }
+
+
 def build(recipe: Recipe, seed: int) -> nets.ResNet:
     """The network with its initial weights."""
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed_of(seed))
-        return nets.ResNet(classes=len(CLASSES), widths=recipe.widths, blocks=recipe.blocks, attention=recipe.attention)
+        return nets.ResNet(**options_of(recipe))
 
 
 def train(
@@ -332,9 +349,7 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "imagenet_samples": "180 photos of classes never learnt, for the scores auroc_…; nothing was chosen by them",
     }
     return {
-        "network": {
-            "classes": len(CLASSES), "widths": recipe.widths, "blocks": recipe.blocks, "attention": recipe.attention,
-        },
+        "network": options_of(recipe),
         "classes": list(CLASSES),
         "preprocessing": {"size": [64, 64], "range": [0, 1], "channels": 3, "crop": "the middle square"},
         "recipe": asdict(recipe),
@@ -357,9 +372,9 @@ def companions(network: nets.ResNet) -> dict[str, dict[str, Tensor]]:
     """The files that travel with the weights, by name.
 
     expected.safetensors  a small input and its output, so that any copy can be checked without data
-    samples.safetensors   what `samples` returns, with the network without attention
+    samples.safetensors   what `samples` returns, with the network of the recipe "resnet"
     """
-    plain = not any(isinstance(module, nets.CBAM) for module in network.modules())  # one's samples serve both
+    plain = network.state_dict().keys() == build(RECIPES["resnet"], 0).state_dict().keys()  # one's samples serve all
     images = torch.stack([data.drawn(shape, 64).expand(3, -1, -1) for shape in ("3", "ring", "scribble", "cross")])
     images = images * torch.tensor([1.0, 0.7, 0.4])[:, None, None]
     files = {"expected.safetensors": {"input": images, "output": batched_logits(network, images)}}
