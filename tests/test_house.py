@@ -91,6 +91,11 @@ ROOMS: dict[str, tuple[set[str] | None, set[str]]] = {
     ),
     # Sentences as pieces, for which there is a library
     r"core/topics/(?P<x>\w+)/words.py": ({"tokenizers"}, {"core.topics.{x}"}),
+    # A tab of the page that has a file of its own
+    r"core/topics/(?P<x>\w+)/tab_\w+.py": (
+        {"gradio", "torch"},
+        {"core.card", "core.moves", "core.page", "core.store", "core.widgets", "core.topics.{x}"},
+    ),
     # What else of a method has a file of its own
     r"core/topics/(?P<x>\w+)/\w+.py": ({"torch", "numpy", "scipy"}, {"core.nets", "core.topics.{x}"}),
     "apps/gallery.py": (

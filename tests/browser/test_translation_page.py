@@ -8,6 +8,7 @@ import pytest
 from browsing import PHONE, Visitor
 
 from apps import translation
+from core.topics.translation import tab_bleu
 from core.topics.translation.card import CARD
 
 pytestmark = pytest.mark.browser
@@ -161,7 +162,7 @@ def test_bleu_follows_what_is_typed(visit: Visit) -> None:
     visitor.page.get_by_role("option", name="LSTM", exact=True).click()
     visitor.page.wait_for_function(
         "text => document.querySelector('#bleu-hypothesis').querySelector('input, textarea').value === text",
-        arg=translation.test_sentence(0, "LSTM")[0],
+        arg=tab_bleu.test_sentence(0, "LSTM")[0],
     )
     for field in ("#bleu-hypothesis", "#bleu-reference"):
         visitor.page.locator(f"{field} :is(input, textarea)").first.fill("A man rides a red bike.")

@@ -11,7 +11,7 @@ from PIL import Image
 from apps import gan
 from core.card import Refused
 from core.moves import Answer
-from core.topics.gan import asking, sheets, toy, walks
+from core.topics.gan import asking, sheets, tab_game, toy, walks
 from core.topics.gan.card import BEST, CARD, NETWORKS, PHOTOS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -154,16 +154,16 @@ DEFAULTS = CARD.defaults()
 
 
 def test_a_game_begins_anew_with_other_settings_and_goes_on_with_the_same():
-    match = gan.started(toy.Match(), DEFAULTS)
+    match = tab_game.started(toy.Match(), DEFAULTS)
     match.games[0].round()
-    assert gan.started(match, DEFAULTS).games[0].step == 1
-    assert gan.started(match, DEFAULTS, anew=True).games[0].step == 0
+    assert tab_game.started(match, DEFAULTS).games[0].step == 1
+    assert tab_game.started(match, DEFAULTS, anew=True).games[0].step == 0
     match.games[0].round()
-    assert gan.started(match, {**DEFAULTS, "toy": "moons"}).games[0].step == 0
+    assert tab_game.started(match, {**DEFAULTS, "toy": "moons"}).games[0].step == 0
 
 
 def test_both_games_start_alike():
-    first, second = (game.look() for game in gan.started(toy.Match(), DEFAULTS).games)
+    first, second = (game.look() for game in tab_game.started(toy.Match(), DEFAULTS).games)
     assert torch.equal(first.forged, second.forged)
     assert torch.equal(first.field, second.field)
 
@@ -171,13 +171,13 @@ def test_both_games_start_alike():
 def test_points_of_one_s_own_are_asked_for_first():
     match, values = toy.Match(), CARD.parse({"toy": "yours"})
     with pytest.raises(Refused, match="two points"):
-        gan.started(match, values)
+        tab_game.started(match, values)
     match.points = [[0.0, 0.0], [1.0, 1.0]]
-    assert gan.started(match, values).games[0].look().forged.shape == (toy.SHOWN, 2)
+    assert tab_game.started(match, values).games[0].look().forged.shape == (toy.SHOWN, 2)
 
 
 def test_the_critic_s_field_is_shown_about_its_mean():
-    looks = gan.started(toy.Match(), DEFAULTS).looks()
+    looks = tab_game.started(toy.Match(), DEFAULTS).looks()
     assert abs(float(looks[1].field.mean())) < 1e-6
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from core import store
-from core.topics.translation import asking, bleu, decoding, network, playground, words
+from core.topics.translation import asking, bleu, decoding, network, playground, tab_bleu, words
 from core.topics.translation.asking import Settings
 from core.topics.translation.network import END, UNKNOWN, Translator
 
@@ -423,36 +423,37 @@ def test_a_click_above_a_column_hides_its_word_and_another_shows_it(app):
 
 
 @here
-def test_the_bleu_room_says_what_bleu_says(app):
-    text = html.unescape(app.scored("the cat <b>sat</b>", "the cat sat down", "floor"))
+def test_the_bleu_room_says_what_bleu_says():
+    text = html.unescape(tab_bleu.scored("the cat <b>sat</b>", "the cat sat down", "floor"))
     found = bleu.counts("the cat <b>sat</b>", "the cat sat down", tokeniser="13a")
     assert f"{bleu.bleu(found, smoothing='floor', effective=True).value:.2f}" in text
-    assert "&lt;" in app.scored("<", "x", "exp")
+    assert "&lt;" in tab_bleu.scored("<", "x", "exp")
     with pytest.raises(ValueError, match="Smoothing"):
-        app.scored("a", "b", "magic")
-    for system, (run, way) in app.SYSTEMS.items():
+        tab_bleu.scored("a", "b", "magic")
+    ranking = playground.ranking(tab_bleu.curves(), tab_bleu.TESTED)
+    for system, (run, way) in tab_bleu.SYSTEMS.items():
         rows = store.load(run).tensors("counts.safetensors")[way].tolist()
-        assert len(rows) == app.TESTED
-        row = playground.ranking(app.curves(), app.TESTED).split(f"<th scope='row'>{system}</th>")[1].split("</tr>")[0]
+        assert len(rows) == tab_bleu.TESTED
+        row = ranking.split(f"<th scope='row'>{system}</th>")[1].split("</tr>")[0]
         assert f"<td>{bleu.bleu(bleu.together(rows)).value:.2f}</td>" in row
-        ours, true = app.test_sentence(3, system)
+        ours, true = tab_bleu.test_sentence(3, system)
         assert bleu.counts(ours, true, tokeniser="13a").row() == rows[3], "texts and counts are of the same sentences"
     for place, system in ((100, "LSTM"), (-1, "LSTM"), (0, "nobody"), (None, "LSTM")):
         with pytest.raises(ValueError, match="expected"):
-            app.test_sentence(place, system)
+            tab_bleu.test_sentence(place, system)
 
 
 @here
-def test_where_the_smoothing_decides_is_so(app):
+def test_where_the_smoothing_decides_is_so():
     """What the page says is found again in its own tables."""
     found = re.findall(
         r"first (\d+) test sentences .*?, by the (BLEU|mean)[^:]*: “([^”]+)” against “([^”]+)” has "
         r"([\d.]+) against ([\d.]+) with (\S+), ([\d.]+) against ([\d.]+) with (\S+)\.<",
-        playground.flips(app.curves()),
+        playground.flips(tab_bleu.curves()),
     )
     assert found, "these systems are close enough"
     for sentences, score, ours, theirs, *cases in found:
-        table = playground.ranking(app.curves(), int(sentences)).split("<table")[1 if score == "BLEU" else 2]
+        table = playground.ranking(tab_bleu.curves(), int(sentences)).split("<table")[1 if score == "BLEU" else 2]
         lines = {
             system: dict(zip(bleu.SMOOTHINGS, re.findall(r"<td>([\d.]+)</td>", line), strict=True))
             for system, line in re.findall(r"scope='row'>([^<]+)</th>(.*?)</tr>", table)
