@@ -100,7 +100,7 @@ RECIPES = {
     "strong_all": replace(STRONGER, all_photos=True),
     # More layers before each halving, most of all before the first, for hardly more parameters.
     "deeper_all": replace(
-        STRONGER, early=32, widths=(64, 128, 224), blocks=(2, 2, 2), all_photos=True, seeds=(0, 1), keep_weights=True
+        STRONGER, early=32, widths=(64, 128, 224), blocks=(2, 2, 2), all_photos=True, seeds=(0, 1, 2), keep_weights=True
     ),
     "all_photos": replace(TAUGHT, all_photos=True),
     "short": SHORT,
