@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import gradio as gr
@@ -91,9 +91,10 @@ def bleu_room(space: Space) -> None:
     def sum_up(values: dict[str, Value], _: str, sentences: float) -> Iterator[dict[Any, Any]]:
         yield {many: playground.ranking(curves(), min(max(int(sentences), 1), TESTED))}
 
-    for menu in (chosen, by):
-        space.listen(menu.input, take, [chosen, by, smoothing], [hypothesis, reference, said])
-    for event in (hypothesis.change, reference.change, smoothing.input):
-        space.listen(event, score, [hypothesis, reference, smoothing], [said])
-    for event in (count.input, count.release):
-        space.listen(event, sum_up, [count], [many])
+    # One listener for all that changes the same output: its answers come in the order in which they were asked for.
+    for events, handler, needed, changed in (
+        ([chosen.input, by.input], take, [chosen, by, smoothing], [hypothesis, reference, said]),
+        ([hypothesis.change, reference.change, smoothing.input], score, [hypothesis, reference, smoothing], [said]),
+        ([count.input, count.release], sum_up, [count], [many]),
+    ):
+        space.listen(partial(gr.on, events), handler, needed, changed)
