@@ -19,11 +19,11 @@ from core.markup import Tile
 from core.moves import Answer, Widgets
 from core.page import Space
 from core.topics.photos import method
-from core.topics.photos.card import CARD, CBAM, RUN
+from core.topics.photos.card import CARD, CBAM, DEEPER, RUN
 from core.topics.photos.figures import bars, brief, confusion_matrix
 from core.widgets import picture_button, picture_input
 
-RUNS = {"resnet": RUN, "cbam": CBAM}
+RUNS = {"resnet": RUN, "cbam": CBAM, "deeper": DEEPER}
 CLASSES = data.SOURCES["photos20"].classes
 LONGEST_SIDE = 384  # of the picture that travels with every move, in pixels
 BARS = ("first", "second", "third", "fourth", "fifth")

@@ -4,6 +4,7 @@ from core.card import PUBLISHED, Bound, Card, Paper, Param, Score, Step
 
 RUN = "photos/resnet"
 CBAM = "photos/cbam"
+DEEPER = "photos/deeper_all"
 
 CARD = Card(
     slug="photos",
@@ -74,11 +75,13 @@ CARD = Card(
             kind="choice",
             default="resnet",
             label="Network",
-            help="With CBAM, each block weighs its channels and places before it passes them on. The others know "
+            help="With CBAM, each block weighs its channels and places before it passes them on. The deeper one has "
+            "more layers and learnt 9,000 photos, the sample photos of the twenty classes among them. The others know "
             "ImageNet's 1,000 classes from 1.3 million photos; sample photos of 64 pixels look blurred to them.",
             choices={
                 "resnet": "residual network",
                 "cbam": "with CBAM attention",
+                "deeper": "deeper, of 9,000 photos",
                 **{name: published.label for name, published in PUBLISHED.items()},
             },
             main=False,
@@ -137,6 +140,9 @@ CARD = Card(
         Score("photos/all_photos", "accuracy_flipped", "taught, all photos, with mirror image", percent=True, digits=1),
         Score("photos/strong", "accuracy", "test accuracy, with stronger changes", percent=True, digits=1),
         Score("photos/strong_all", "accuracy", "stronger changes, on all 9,000 photos", percent=True, digits=1),
+        Score(DEEPER, "accuracy", "deeper, too, on all 9,000 photos", percent=True, digits=1),
+        Score(DEEPER, "accuracy_flipped", "deeper, with the mirror image", percent=True, digits=1),
+        Score(DEEPER, "nll", "NLL in nat, deeper"),
         Score(RUN, "accuracy_validation", "validation accuracy", percent=True, digits=1),
         Score("photos/taught_long", "accuracy_validation", "validation, taught by both", percent=True, digits=1),
         Score("photos/strong", "accuracy_validation", "validation, stronger changes", percent=True, digits=1),
@@ -221,9 +227,11 @@ CARD = Card(
     "Two more networks, not on this page, learnt from the one with CBAM and the one without as well as from the "
     "labels, and saw smaller squares in half of the batches; one of them learnt the 1,000 validation photos, too. Two "
     "others learnt from labels alone, for half as many epochs again, from smaller squares as well and from photos that "
-    "were turned, sheared and recoloured further; one of them learnt the validation photos, too. The rows of 16 epochs "
-    "change one thing each in a training of about a quarter of the length. Every choice was made on the validation "
-    "photos; differences below one percent may be chance.",
+    "were turned, sheared and recoloured further; one of them learnt the validation photos, too. The deeper "
+    "network, in the menu, learnt like this last one and has more layers, above all before the photo is halved for "
+    "the first time. The rows of 16 epochs change one thing each in a training of about a quarter of the length. Every "
+    "choice was made on the validation photos; differences below one percent may be chance. The matrix, and the photos "
+    "under Classes, are those of the first network in the menu.",
     limits=(
         "Twenty classes only, each as it looked in ImageNet; anything else is answered with one of them.",
         "It does not know what it does not know: neither evidence nor share tells other things apart for certain "
