@@ -228,20 +228,22 @@ def share_tags(title: str, description: str, picture: str, scope: Mapping[str, A
     return f'{tags}<meta name="twitter:card" content="summary_large_image" />\n'
 
 
-class ShareTags:
-    """Writes title, description and picture of a card into the served HTML, in place of Gradio's own.
+class ServedHead:
+    """Writes into the served HTML a card's title, description and picture, in place of Gradio's own, and the script.
 
-    Gradio adds the tags of `head=` by script, which the programs that preview a link do not run.
+    Gradio adds the tags of `head=` by script: too late for the programs that preview a link, which run none, and
+    on a slow line later than the first answer, whose events call the page's script.
     """
 
     def __init__(self, app: Any, card: Card) -> None:
         self.app, self.card = app, card
 
     def tags(self, scope: Mapping[str, Any]) -> bytes:
-        """The card's tags for one request."""
+        """The tags for one request."""
         card = self.card
         shared = share_tags(card.question, card.claim, f"{card.slug}-light.png", scope)
-        return f"{shared}<title>{html.escape(card.question)} · Vitrine</title>\n".encode()
+        title = f"<title>{html.escape(card.question)} · Vitrine</title>\n"
+        return f'{shared}{title}<script src="/vitrine/page.js"></script>\n'.encode()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope.get("method") != "GET":
@@ -282,7 +284,7 @@ def settings(card: Card) -> dict[str, Any]:
         "ssr_mode": False,
         "show_error": False,
         "max_file_size": "11mb",  # a little above our own limit, so that the sentence is ours
-        "app_kwargs": {"routes": routes(), "middleware": [Middleware(ShareTags, card=card)]},
+        "app_kwargs": {"routes": routes(), "middleware": [Middleware(ServedHead, card=card)]},
     }
 
 

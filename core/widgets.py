@@ -21,7 +21,7 @@ def figure_view(elem_id: str, value: str | None = None) -> gr.HTML:
         elem_id=elem_id,
         elem_classes="figure",
         html_template='<div class="vitrine-figure" role="img"></div>',
-        head='<script src="/vitrine/plotly.min.js"></script><script src="/vitrine/page.js"></script>',
+        head='<script src="/vitrine/plotly.min.js"></script>',
         js_on_load="vitrine.figure(element, props, trigger, watch)",
     )
 
@@ -41,7 +41,6 @@ def picture_input(label: str, shown: str, *, drawable: bool) -> gr.HTML:
             f'<div class="canvas"><figure><figcaption>{label}{CLEAR if drawable else ""}</figcaption>'
             f'<canvas width="280" height="280" role="img" aria-label="{label}"></canvas></figure></div>'
         ),
-        head='<script src="/vitrine/page.js"></script>',
         js_on_load="vitrine.canvas(element, props, trigger, watch)",
     )
 
@@ -70,7 +69,6 @@ def sentence_input(label: str, shown: str, *, longest: int, keys: str = "") -> g
             f'<div class="sentence"><label>{label}<textarea rows="2" maxlength="{longest}" spellcheck="false">'
             f'</textarea></label><div class="keys">{buttons}</div></div>'
         ),
-        head='<script src="/vitrine/page.js"></script>',
         js_on_load="vitrine.sentence(element, props, trigger, watch)",
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from browsing import DESKTOP, PHONE, Visitor
 from PIL import Image, ImageDraw, ImageFilter
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 
 from apps import mc_dropout
 from core.topics.mc_dropout.card import CARD
@@ -260,6 +260,19 @@ def test_wrong_values_in_the_address(visit: Visit) -> None:
     for word in ("nobody", "NaN", "-3"):
         assert word in visitor.note
     assert visitor.slider("rotate").input_value() == "180"
+    assert visitor.sentence == expected(rotate=180)
+
+
+def test_a_link_is_restored_where_the_script_comes_late(visit: Visit) -> None:
+    visitor = visit()
+
+    def late(route: Route) -> None:
+        visitor.page.wait_for_timeout(3000)
+        route.continue_()
+
+    visitor.page.route("**/vitrine/page.js", late)
+    visitor.open("/mc_dropout/?rotate=900")
+    visitor.shows("rotate", "180")
     assert visitor.sentence == expected(rotate=180)
 
 
