@@ -198,14 +198,14 @@ CARD = Card(
             holds=(Bound("confidence", ">=", 0.9), Bound("correct", "==", 0), Bound("usual", ">=", 0.25)),
         ),
     ),
-    idea="Convolutions turn the photo into 240 maps of 8 by 8 places, each map looking for one thing. Their means "
-    "over all places are weighed, class by class, and softmax makes shares of the sums. Where something is seen does "
-    "not count, only how much of it.",
-    formula=r"f_y = b_y + \sum_{c=1}^{240} w_{y,c} \, \frac{1}{64} \sum_{h,w} A_c(h, w)"
+    idea="Convolutions turn the photo into 240 maps of 8 by 8 places (224 in the deeper network), each map looking for "
+    "one thing. Their means over all places are weighed, class by class, and softmax makes shares of the sums. Where "
+    "something is seen does not count, only how much of it.",
+    formula=r"f_y = b_y + \sum_{c=1}^{C} w_{y,c} \, \frac{1}{64} \sum_{h,w} A_c(h, w)"
     r"\qquad p(y \mid x) = \frac{e^{f_y}}{\sum_{k=1}^{20} e^{f_k}} \qquad E = \ln \sum_{k=1}^{20} e^{f_k}",
     symbols={
         "x, y": "the photo, and one of the twenty classes",
-        "A_c(h, w)": "the last stage's map number c, at one of its 64 places",
+        "A_c(h, w)": "map number c of the C maps of the last stage, at one of its 64 places",
         "w_(y,c), b_y": "weight of map c for class y, and the class's offset",
         "f_y": "the logit of class y, any number",
         "p(y | x)": "its share of 100 %, a bar in the figure",
